@@ -1,0 +1,58 @@
+# SPDX-License-Identifier: GPL-2.0
+#
+# What a person calls. What the kernel's build system reads is Kbuild.
+
+KDIR ?= /lib/modules/$(shell uname -r)/build
+
+# With MO= the kernel's build system leaves this directory as it is and puts
+# what it makes there.
+MO ?=
+
+kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) \
+	$(shell scripts/kernel-toolchain $(KDIR))
+
+modules:
+	@scripts/check-kernel $(KDIR) $(RUSTC)
+	@$(if $(MO),mkdir -p $(MO))
+	+$(kbuild) modules
+
+clippy:
+	@scripts/check-kernel $(KDIR) $(RUSTC)
+	@$(if $(MO),mkdir -p $(MO))
+	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
+
+# In-tree xt_connlimit answers to the same aliases: without the second file
+# `iptables -m connlimit` would load both, and which one serves a rule would
+# depend on which came last.
+modules_install:
+	@scripts/check-kernel $(KDIR) $(RUSTC)
+	+$(kbuild) modules_install
+	install -D -m 644 scripts/modprobe.conf \
+		$(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf
+
+clean:
+	+$(kbuild) clean
+
+test:
+	@scripts/test $(T)
+
+demo:
+	@scripts/demo
+
+help:
+	@echo 'Building:'
+	@echo '  modules          xt_connlimit_rs.ko (default)'
+	@echo '  modules_install  install it, so that iptables loads it by itself'
+	@echo '  clippy           lint the module'
+	@echo '  clean            take away what the build made'
+	@echo 'Trying:'
+	@echo '  demo             show it limiting connections, in a virtual machine'
+	@echo '  test             run all tests'
+	@echo 'Variables:'
+	@echo '  KDIR=DIR              kernel to build for ($(KDIR))'
+	@echo '  MO=DIR                put what is built there'
+	@echo '  RUSTC=FILE            rustc to build with'
+	@echo '  INSTALL_MOD_PATH=DIR  install below it'
+	@echo '  T=NAME                run the tests whose names contain it'
+
+.PHONY: modules modules_install clippy clean test demo help

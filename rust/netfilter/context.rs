@@ -1,0 +1,42 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! When, and in which context, a packet is looked at.
+
+use crate::bindings;
+use kernel::{
+    cpu::CpuId,
+    current, //
+};
+
+/// The lower half of `jiffies`.
+///
+/// It wraps, so two of them are compared by their difference, taken modulo 2^32.
+#[inline]
+pub(crate) fn jiffies() -> u32 {
+    // SAFETY: `jiffies` is a word that any context may read at any time. The read is volatile as it
+    // changes under us.
+    let now = unsafe { core::ptr::read_volatile(&raw const bindings::jiffies) };
+
+    now as u32
+}
+
+/// Marks the numbers of tasks.
+const TASK: u32 = 1 << 31;
+
+/// A number for the thread of execution of the caller.
+///
+/// Packets of one thread come one after the other: when it looks at a second packet, conntrack has
+/// confirmed the first one or never will, unless a queue in userspace holds it.
+///
+/// In softirq that thread is the CPU, as softirqs do not interrupt each other. In process context
+/// it is the task, not the CPU: a softirq or another task may run while a packet that the first
+/// task sends is still on its way to be confirmed.
+#[inline]
+pub(crate) fn current() -> u32 {
+    // SAFETY: It only reads the preempt count of this CPU.
+    if unsafe { bindings::xt_rust_in_serving_softirq() } {
+        return CpuId::current().as_u32();
+    }
+    // CAST: A pid is positive.
+    TASK | current!().pid() as u32
+}

@@ -1,0 +1,15 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Netfilter: what a match needs of it.
+//!
+//! - [`family`]: the protocol families and their addresses.
+//! - [`xtables`]: matches, their rules and the packets that they see.
+//! - [`conntrack`]: connections, their tuples and zones, and looking them up.
+//! - [`context`]: when and in which context a packet is looked at.
+//! - [`log`]: messages that packets or users may cause at will.
+
+pub(crate) mod conntrack;
+pub(crate) mod context;
+pub(crate) mod family;
+pub(crate) mod log;
+pub(crate) mod xtables;

@@ -1,0 +1,343 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Matches of x_tables.
+//!
+//! A match is a type that implements [`Match`]. It is offered to the rules of iptables, and of
+//! nftables through its compatibility layer, as long as a [`Registration`] of its [`MatchTable`]
+//! lives.
+//!
+//! C header: [`include/linux/netfilter/x_tables.h`](srctree/include/linux/netfilter/x_tables.h)
+
+use super::{
+    conntrack::{
+        self,
+        Identity,
+        Net,
+        Progress, //
+    },
+    family::Family, //
+};
+use crate::{
+    bindings,
+    pr_info_ratelimited, //
+};
+use core::{
+    marker::PhantomData,
+    mem::{
+        offset_of,
+        size_of, //
+    },
+};
+use kernel::{
+    error::{
+        from_result,
+        to_result, //
+    },
+    ffi::{
+        c_int,
+        c_uint, //
+    },
+    module::this_module,
+    prelude::*,
+    sync::atomic::{
+        Acquire,
+        Atomic,
+        Release, //
+    },
+    types::{
+        ForeignOwnable,
+        Opaque,
+        ScopeGuard, //
+    },
+    ModuleMetadata, //
+};
+
+/// What a match says of a packet.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Verdict {
+    /// Whether the rule's condition holds.
+    Matches(bool),
+    /// The packet is dropped, whatever the rule's target.
+    HotDrop,
+}
+
+/// A match that works on tracked connections of one family.
+pub(crate) trait Match: Sized + 'static {
+    /// The module that holds the match. It stays loaded as long as a rule uses the match.
+    type OwnerModule: ModuleMetadata;
+
+    /// The family whose packets it looks at.
+    type Family: Family;
+
+    /// The parameters of a rule, as userspace stores them.
+    ///
+    /// This is ABI: it ends where the kernel's own part of the match data begins.
+    type Info: FromBytes;
+
+    /// What the kernel keeps for a rule.
+    type Rule: Send + Sync + 'static;
+
+    /// The name that userspace asks for.
+    const NAME: &'static CStr;
+
+    /// The revision of [`Self::Info`].
+    const REVISION: u8;
+
+    /// Checks the parameters of a new rule, and says how to make what is kept for it.
+    ///
+    /// Called in process context; may sleep.
+    fn check(info: &Self::Info) -> Result<impl PinInit<Self::Rule, Error>>;
+
+    /// Looks at a packet.
+    ///
+    /// Called in softirq or in process context, on any number of CPUs at once; must not sleep.
+    fn matches(rule: Pin<&Self::Rule>, packet: &Packet<'_, Self::Family>) -> Verdict;
+}
+
+/// A packet at a hook.
+///
+/// # Invariants
+///
+/// `skb` and `state` are what the hooks of family `F` were called with, and valid for `'a`. The
+/// network header lies in the linear part of the packet.
+pub(crate) struct Packet<'a, F: Family> {
+    skb: *const bindings::sk_buff,
+    state: &'a bindings::nf_hook_state,
+    _family: PhantomData<F>,
+}
+
+impl<F: Family> Packet<'_, F> {
+    /// The namespace that the packet is in.
+    #[inline]
+    pub(crate) fn net(&self) -> &Net {
+        // SAFETY: The namespace of a hook's state is valid as long as the state, by the invariants.
+        unsafe { Net::from_raw(self.state.net) }
+    }
+
+    /// Source and destination, as the header has them.
+    #[inline]
+    pub(crate) fn addresses(&self) -> (F::Address, F::Address) {
+        // SAFETY: By the invariants.
+        unsafe { F::addresses(self.skb) }
+    }
+
+    /// The connection that the packet belongs to, and how far that has got.
+    #[inline]
+    pub(crate) fn connection(&self) -> Option<(Identity<F>, Progress)> {
+        // SAFETY: By the invariants.
+        unsafe { conntrack::identify(self.skb, self.net()) }
+    }
+}
+
+/// The pointer that the kernel keeps in a rule's match data. The ABI aligns it to eight bytes.
+#[repr(C, align(8))]
+struct RulePtr(*mut kernel::ffi::c_void);
+
+/// A rule's match data.
+#[repr(C)]
+struct MatchInfo<T: Match> {
+    info: T::Info,
+    rule: RulePtr,
+}
+
+impl<T: Match> MatchInfo<T> {
+    /// How much of it userspace gets to see when it lists the rules: not the pointer.
+    const USER_SIZE: usize = offset_of!(Self, rule);
+}
+
+type RuleBox<T> = Pin<KBox<<T as Match>::Rule>>;
+
+/// The callbacks of a match.
+struct Adapter<T: Match>(PhantomData<T>);
+
+impl<T: Match> Adapter<T> {
+    const NFPROTO: u8 = <T::Family as Family>::NFPROTO;
+
+    /// # Safety
+    ///
+    /// Must be called by x_tables or its compatibility layer, for a match made by [`MatchTable`].
+    unsafe extern "C" fn checkentry_callback(par: *const bindings::xt_mtchk_param) -> c_int {
+        from_result(|| {
+            // SAFETY: x_tables passes valid parameters.
+            let par = unsafe { &*par };
+            let data = par.matchinfo.cast::<MatchInfo<T>>();
+
+            // What userspace left in the kernel's pointer is overwritten before anything else, so
+            // that it can reach nothing.
+            //
+            // SAFETY: x_tables has checked that the match data is as long as `matchsize`, and
+            // aligned it; it is ours alone to write until the rule is in use.
+            unsafe { (&raw mut (*data).rule).write(RulePtr(core::ptr::null_mut())) };
+
+            // SAFETY: As above; `T::Info` is valid for any bytes, and x_tables has initialised
+            // them.
+            let info = unsafe { &(*data).info };
+            let rule = T::check(info)?;
+
+            // SAFETY: The namespace is valid for the call.
+            let net = unsafe { Net::from_raw(par.net) };
+            net.use_conntrack(Self::NFPROTO).inspect_err(|_| {
+                pr_info_ratelimited!(
+                    "{}: connection tracking cannot be started for family {}\n",
+                    T::NAME.to_str().unwrap_or_default(),
+                    Self::NFPROTO
+                );
+            })?;
+            let unused = ScopeGuard::new(|| {
+                // SAFETY: It was started above, and destroy is not called if this callback fails.
+                unsafe { net.release_conntrack(Self::NFPROTO) }
+            });
+
+            let rule = KBox::pin_init(rule, GFP_KERNEL)?;
+            unused.dismiss();
+
+            // SAFETY: As above.
+            unsafe { (&raw mut (*data).rule).write(RulePtr(rule.into_foreign().cast())) };
+            Ok(0)
+        })
+    }
+
+    /// # Safety
+    ///
+    /// Must be called by x_tables or its compatibility layer, for match data that
+    /// [`Self::checkentry_callback`] has accepted.
+    unsafe extern "C" fn match_callback(
+        skb: *const bindings::sk_buff,
+        par: *mut bindings::xt_action_param,
+    ) -> bool {
+        // SAFETY: x_tables passes valid parameters, and the match data of a rule whose check
+        // succeeded. Such data is not written to any more.
+        let (data, state) = unsafe {
+            (
+                &*(*par).__bindgen_anon_2.matchinfo.cast::<MatchInfo<T>>(),
+                &*(*par).state,
+            )
+        };
+        // SAFETY: `checkentry_callback` left the pointer there. `destroy_callback` takes it back
+        // only once no CPU runs the rule any more.
+        let rule = unsafe { <RuleBox<T> as ForeignOwnable>::borrow(data.rule.0.cast()) };
+        // INVARIANT: x_tables calls a match of a family for packets of that family only, and the
+        // network layer has pulled the header before it calls the hooks.
+        let packet = Packet {
+            skb,
+            state,
+            _family: PhantomData,
+        };
+
+        match T::matches(rule, &packet) {
+            Verdict::Matches(matches) => matches,
+            Verdict::HotDrop => {
+                // SAFETY: x_tables passes valid parameters, which this call may write to.
+                unsafe { (*par).hotdrop = true };
+                // iptables would run the target of a rule that matches before it drops the packet.
+                false
+            }
+        }
+    }
+
+    /// # Safety
+    ///
+    /// Must be called by x_tables or its compatibility layer, once, for match data that
+    /// [`Self::checkentry_callback`] has accepted and that no CPU uses any more.
+    unsafe extern "C" fn destroy_callback(par: *const bindings::xt_mtdtor_param) {
+        // SAFETY: x_tables passes valid parameters, and the match data of a rule whose check
+        // succeeded.
+        let (data, net) = unsafe {
+            (
+                &*(*par).matchinfo.cast::<MatchInfo<T>>(),
+                Net::from_raw((*par).net),
+            )
+        };
+
+        // The rule goes first: it is made of connections of the namespace.
+        //
+        // SAFETY: `checkentry_callback` left the pointer there, and it is taken back here only. No
+        // CPU runs the rule: iptables waits until every CPU has left the old table, nftables waits
+        // for a grace period, and a rule that was never in use was never run.
+        drop(unsafe { <RuleBox<T> as ForeignOwnable>::from_foreign(data.rule.0.cast()) });
+        // SAFETY: `checkentry_callback` started it for this rule.
+        unsafe { net.release_conntrack(Self::NFPROTO) };
+    }
+}
+
+/// A match as x_tables keeps it in its list.
+///
+/// It is a `static` of the module, so that rules may point to it as long as the module is loaded.
+pub(crate) struct MatchTable<T: Match> {
+    raw: Opaque<bindings::xt_match>,
+    registered: Atomic<i32>,
+    _match: PhantomData<T>,
+}
+
+// SAFETY: The `xt_match` is only handed to x_tables, which protects its lists by a mutex.
+unsafe impl<T: Match> Sync for MatchTable<T> {}
+
+impl<T: Match> MatchTable<T> {
+    /// Makes the table of a match.
+    pub(crate) const fn new() -> Self {
+        const {
+            assert!(
+                MatchInfo::<T>::USER_SIZE == size_of::<T::Info>(),
+                "the parameters must end where the kernel's pointer begins"
+            );
+            // x_tables takes 0 for "all of it", and would show the pointer to userspace.
+            assert!(MatchInfo::<T>::USER_SIZE > 0);
+        }
+        let mut raw: bindings::xt_match = pin_init::zeroed();
+        let name = T::NAME.to_bytes_with_nul();
+        assert!(name.len() <= raw.name.len(), "the name is too long");
+        let mut i = 0;
+        while i < name.len() {
+            raw.name[i] = name[i];
+            i += 1;
+        }
+        raw.revision = T::REVISION;
+        raw.match_ = Some(Adapter::<T>::match_callback);
+        raw.checkentry = Some(Adapter::<T>::checkentry_callback);
+        raw.destroy = Some(Adapter::<T>::destroy_callback);
+        raw.me = this_module::<T::OwnerModule>().as_ptr();
+        raw.matchsize = size_of::<MatchInfo<T>>() as c_uint;
+        raw.usersize = MatchInfo::<T>::USER_SIZE as c_uint;
+        raw.family = Adapter::<T>::NFPROTO as u16;
+
+        Self {
+            raw: Opaque::new(raw),
+            registered: Atomic::new(0),
+            _match: PhantomData,
+        }
+    }
+}
+
+/// The registration of a match.
+///
+/// Rules can be made with the match until it is dropped. Rules that there are keep the module
+/// loaded, so that a registration which the module holds is dropped when there are none.
+///
+/// # Invariants
+///
+/// The table is in the list of x_tables, put there by this registration.
+pub(crate) struct Registration<T: Match>(&'static MatchTable<T>);
+
+impl<T: Match> Registration<T> {
+    /// Registers a match. A table can be registered once at a time.
+    pub(crate) fn new(table: &'static MatchTable<T>) -> Result<Self> {
+        if table.registered.xchg(1, Acquire) != 0 {
+            return Err(EBUSY);
+        }
+        // SAFETY: The table is a valid `xt_match` in no list, and it lives as long as the module.
+        to_result(unsafe { bindings::xt_register_match(table.raw.get()) }).inspect_err(|_| {
+            table.registered.store(0, Release);
+        })?;
+        // INVARIANT: It has just been put into the list.
+        Ok(Self(table))
+    }
+}
+
+impl<T: Match> Drop for Registration<T> {
+    fn drop(&mut self) {
+        // SAFETY: By the invariant, it is in the list.
+        unsafe { bindings::xt_unregister_match(self.0.raw.get()) };
+        // Only now, so that it cannot be put into the list while it is in there.
+        self.0.registered.store(0, Release);
+    }
+}

@@ -1,0 +1,35 @@
+// SPDX-License-Identifier: GPL-2.0
+
+#include "shims.h"
+
+struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb)
+{
+	enum ip_conntrack_info ctinfo;
+
+	return nf_ct_get(skb, &ctinfo);
+}
+
+void xt_rust_nf_ct_hold(struct nf_conn *ct)
+{
+	nf_conntrack_get(&ct->ct_general);
+}
+
+void xt_rust_nf_ct_put(struct nf_conn *ct)
+{
+	nf_ct_put(ct);
+}
+
+/*
+ * A template's zone may be "the packet's mark" (CT --zone mark), so it takes
+ * the packet to tell; a connection's zone is what it was created with.
+ */
+void xt_rust_nf_ct_zone(const struct nf_conn *ct, const struct sk_buff *skb,
+			struct nf_conntrack_zone *zone)
+{
+	struct nf_conntrack_zone tmp;
+
+	if (ct && !nf_ct_is_template(ct))
+		*zone = *nf_ct_zone(ct);
+	else
+		*zone = *nf_ct_zone_tmpl(ct, skb, &tmp);
+}

@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: GPL-2.0 */
+/*
+ * Out-of-line copies of C macros and static inlines that Rust cannot call.
+ * Named `xt_rust_*` so that they never clash with the kernel's own helpers.
+ */
+#ifndef _XT_CONNLIMIT_RS_SHIMS_H
+#define _XT_CONNLIMIT_RS_SHIMS_H
+
+#include <linux/ip.h>
+#include <linux/ipv6.h>
+#include <linux/skbuff.h>
+#include <linux/spinlock.h>
+#include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_conntrack_zones.h>
+
+/* conntrack.c */
+struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb);
+void xt_rust_nf_ct_hold(struct nf_conn *ct);
+void xt_rust_nf_ct_put(struct nf_conn *ct);
+void xt_rust_nf_ct_zone(const struct nf_conn *ct, const struct sk_buff *skb,
+			struct nf_conntrack_zone *zone);
+
+/* context.c */
+bool xt_rust_in_serving_softirq(void);
+
+/* skb.c */
+const struct iphdr *xt_rust_ip_hdr(const struct sk_buff *skb);
+const struct ipv6hdr *xt_rust_ipv6_hdr(const struct sk_buff *skb);
+int xt_rust_skb_network_offset(const struct sk_buff *skb);
+
+/* spinlock.c */
+void xt_rust_spin_lock_bh(spinlock_t *lock);
+int xt_rust_spin_trylock_bh(spinlock_t *lock);
+void xt_rust_spin_unlock_bh(spinlock_t *lock);
+
+#endif

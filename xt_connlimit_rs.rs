@@ -1,0 +1,247 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Xtables match `connlimit`: limits how many connections a source has open at the same time.
+//!
+//! It takes the place of the in-tree match of that name, and is understood by the same iptables.
+//! What is counted, for whom, and what is decided, is in this file; how it is counted is in
+//! [`counting`], and what the kernel is asked for in [`netfilter`].
+//!
+//! C header:
+//! [`xt_connlimit.h`](srctree/include/uapi/linux/netfilter/xt_connlimit.h)
+
+#[path = "rust/bindings/mod.rs"]
+mod bindings;
+#[path = "rust/counting/mod.rs"]
+mod counting;
+#[path = "rust/netfilter/mod.rs"]
+mod netfilter;
+#[path = "rust/siphash.rs"]
+mod siphash;
+#[path = "rust/statistics.rs"]
+mod statistics;
+#[path = "rust/sync.rs"]
+mod sync;
+
+use core::{
+    marker::PhantomData,
+    mem::{
+        offset_of,
+        size_of, //
+    },
+};
+use counting::{
+    Answer,
+    Fate,
+    Moment,
+    Sighting,
+    Table, //
+};
+use kernel::{
+    debugfs,
+    prelude::*,
+    sync::atomic::Relaxed,
+    ModuleMetadata, //
+};
+use netfilter::{
+    conntrack::{
+        Identity,
+        Net,
+        Progress, //
+    },
+    context,
+    family::{
+        Address,
+        Family,
+        Ipv4,
+        Ipv6, //
+    },
+    xtables::{
+        Match,
+        MatchTable,
+        Packet,
+        Registration,
+        Verdict, //
+    }, //
+};
+use statistics::DROPPED;
+
+module! {
+    type: ConnlimitModule,
+    name: "xt_connlimit_rs",
+    authors: ["The xt_connlimit_rs developers"],
+    description: "Xtables: limit the number of parallel connections",
+    license: "GPL",
+    alias: ["ipt_connlimit", "ip6t_connlimit"],
+}
+
+static MATCH_IPV4: MatchTable<Connlimit<Ipv4>> = MatchTable::new();
+static MATCH_IPV6: MatchTable<Connlimit<Ipv6>> = MatchTable::new();
+
+/// Fields are dropped in this order: first nobody can make rules any more, then what shows their
+/// statistics goes.
+#[pin_data]
+struct ConnlimitModule {
+    _ipv4: Registration<Connlimit<Ipv4>>,
+    _ipv6: Registration<Connlimit<Ipv6>>,
+    #[pin]
+    _dropped: statistics::File,
+    _directory: debugfs::Dir,
+}
+
+impl kernel::InPlaceModule for ConnlimitModule {
+    fn init(_module: &'static ThisModule) -> impl PinInit<Self, Error> {
+        let directory = debugfs::Dir::new(<Self as ModuleMetadata>::NAME);
+
+        try_pin_init!(Self {
+            _dropped <- statistics::file(&directory),
+            _directory: directory,
+            _ipv4: Registration::new(&MATCH_IPV4)?,
+            _ipv6: Registration::new(&MATCH_IPV6)?,
+        })
+    }
+}
+
+/// The parameters of a rule: `struct xt_connlimit_info`, up to the kernel's own pointer.
+#[derive(FromBytes)]
+#[repr(C)]
+struct Info {
+    /// `union nf_inet_addr`: for IPv4 only the first word means anything.
+    mask: [u32; 4],
+    limit: u32,
+    flags: u32,
+}
+
+static_assert!(size_of::<Info>() == offset_of!(bindings::xt_connlimit_info, data));
+static_assert!(offset_of!(Info, limit) == offset_of!(bindings::xt_connlimit_info, limit));
+static_assert!(offset_of!(Info, flags) == offset_of!(bindings::xt_connlimit_info, flags));
+
+impl Info {
+    const INVERT: u32 = bindings::XT_CONNLIMIT_INVERT;
+    const DADDR: u32 = bindings::XT_CONNLIMIT_DADDR;
+}
+
+/// Which address of a packet is counted by.
+enum Side {
+    Source,
+    Destination,
+}
+
+/// What connections are counted by: a network, and the zone that their tuples are unique in.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+struct Key<F: Family> {
+    network: F::Address,
+    zone: u16,
+}
+
+impl<F: Family> counting::Key for Key<F> {
+    fn words(&self) -> [u64; 3] {
+        let [a, b] = self.network.words();
+
+        [a, b, self.zone.into()]
+    }
+}
+
+/// A rule.
+#[pin_data]
+struct Rule<F: Family> {
+    mask: F::Address,
+    side: Side,
+    limit: u32,
+    /// Whether packets match that are not over the limit.
+    invert: bool,
+    #[pin]
+    table: Table<Key<F>, Identity<F>>,
+}
+
+impl From<Progress> for counting::Progress {
+    fn from(progress: Progress) -> Self {
+        match progress {
+            Progress::Unconfirmed => Self::Unconfirmed,
+            Progress::Confirmed => Self::Confirmed,
+            Progress::Assured => Self::Assured,
+        }
+    }
+}
+
+/// What a namespace tells of its connections.
+struct Namespace<'a>(&'a Net);
+
+impl<F: Family> counting::Environment<Identity<F>> for Namespace<'_> {
+    fn fate(&self, connection: &Identity<F>) -> Fate {
+        match connection.find(self.0) {
+            None => Fate::Unknown,
+            Some(found) if found.is_closed() => Fate::Closed,
+            Some(found) => Fate::Live {
+                assured: found.progress() == Progress::Assured,
+            },
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: context::jiffies(),
+            context: context::current(),
+        }
+    }
+}
+
+/// The match.
+struct Connlimit<F: Family>(PhantomData<F>);
+
+impl<F: Family> Match for Connlimit<F> {
+    type OwnerModule = ConnlimitModule;
+    type Family = F;
+    type Info = Info;
+    type Rule = Rule<F>;
+
+    const NAME: &'static CStr = c"connlimit";
+    const REVISION: u8 = 1;
+
+    fn check(info: &Info) -> Result<impl PinInit<Rule<F>, Error>> {
+        let unknown = info.flags & !(Info::INVERT | Info::DADDR);
+        if unknown != 0 {
+            pr_info_ratelimited!("connlimit: a rule has unknown flags {unknown:#x}\n");
+            return Err(EINVAL);
+        }
+
+        let (mask, limit, flags) = (F::Address::from_words(info.mask), info.limit, info.flags);
+        Ok(try_pin_init!(Rule {
+            mask,
+            side: if flags & Info::DADDR != 0 { Side::Destination } else { Side::Source },
+            limit,
+            invert: flags & Info::INVERT != 0,
+            table <- Table::new(),
+        }))
+    }
+
+    fn matches(rule: Pin<&Rule<F>>, packet: &Packet<'_, F>) -> Verdict {
+        let Some((connection, progress)) = packet.connection() else {
+            DROPPED.unparsable.add(1, Relaxed);
+            return Verdict::HotDrop;
+        };
+        let (source, destination) = packet.addresses();
+        let address = match rule.side {
+            Side::Source => source,
+            Side::Destination => destination,
+        };
+        let key = Key {
+            network: address.masked(rule.mask),
+            zone: connection.zone().id(),
+        };
+        let sighting = Sighting {
+            connection: &connection,
+            progress: progress.into(),
+        };
+
+        match rule
+            .table
+            .decide(&key, &sighting, rule.limit, &Namespace(packet.net()))
+        {
+            Ok(answer) => Verdict::Matches((answer == Answer::Over) != rule.invert),
+            Err(_) => {
+                DROPPED.no_memory.add(1, Relaxed);
+                Verdict::HotDrop
+            }
+        }
+    }
+}
