@@ -9,7 +9,7 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 MO ?=
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) \
-	$(shell scripts/kernel-toolchain $(KDIR))
+	$(shell scripts/kernel-variables $(KDIR))
 
 modules:
 	@scripts/check-kernel $(KDIR) $(RUSTC)
@@ -21,12 +21,17 @@ clippy:
 	@$(if $(MO),mkdir -p $(MO))
 	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
 
+# The kernel's build system leaves depmod out where there is no System.map, as in
+# the headers of most distributions.
+#
 # In-tree xt_connlimit answers to the same aliases: without the second file
 # `iptables -m connlimit` would load both, and which one serves a rule would
 # depend on which came last.
 modules_install:
 	@scripts/check-kernel $(KDIR) $(RUSTC)
-	+$(kbuild) modules_install
+	+$(kbuild) DEPMOD=true modules_install
+	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) \
+		$(shell cat $(KDIR)/include/config/kernel.release)
 	install -D -m 644 scripts/modprobe.conf \
 		$(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf
 

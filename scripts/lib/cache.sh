@@ -1,0 +1,99 @@
+# shellcheck shell=bash
+# SPDX-License-Identifier: GPL-2.0
+#
+# The cache: directories NAME-KEY that are either whole or not there.
+#
+# An entry is made as NAME-KEY.partial and renamed once it is whole, so whatever was interrupted is
+# never mistaken for an entry. It is never changed afterwards.
+
+source "${BASH_SOURCE[0]%/*}/common.sh"
+
+readonly manifest=.manifest
+
+# outline DIR: what lies in the top two levels of an entry, with the sizes of files. Cheap enough to
+# be compared at every use, and notices an entry that somebody has been tidying up in.
+outline() {
+    (cd "$1" && find . -mindepth 1 -maxdepth 2 ! -name "$manifest" \
+        \( -type f -printf '%P %s\n' -o -printf '%P\n' \) | LC_ALL=C sort)
+}
+
+entry_is_whole() {
+    [[ -f $1/$manifest ]] && cmp -s "$1/$manifest" <(outline "$1")
+}
+
+# with_lock NAME COMMAND...: run COMMAND while no other run of these scripts does so for NAME.
+# The command inherits the lock: whatever outlives a killed script goes on holding it.
+with_lock() {
+    local lock
+    mkdir -p "$cache_dir"
+    exec {lock}>"$cache_dir/$1.lock"
+    if ! flock --nonblock "$lock"; then
+        say "waiting for another run that is making the same thing ($1)"
+        flock "$lock"
+    fi
+    shift
+    "$@"
+    exec {lock}>&-
+}
+
+# cache_entry NAME KEY MAKER...: sets REPLY to the directory of the entry. If there is none,
+# `MAKER... DIR` is run to fill the empty directory DIR.
+cache_entry() {
+    local name=$1 key=$2
+    REPLY=$cache_dir/$name-$key
+    # Marks the entry as used, for prune_entries.
+    if entry_is_whole "$REPLY"; then
+        touch "$REPLY/$manifest"
+        return
+    fi
+    with_lock "$name" make_entry "$@"
+    REPLY=$cache_dir/$name-$key
+}
+
+make_entry() {
+    local name=$1 key=$2 dir=$cache_dir/$1-$2
+    shift 2
+    # Another run may have made it while this one waited for the lock.
+    entry_is_whole "$dir" && return
+    if [[ -e $dir ]]; then
+        say "$dir is damaged: making it again"
+        rm -rf --one-file-system "$dir"
+    fi
+    # The lock is held, so nobody is working in what is left of earlier runs.
+    rm -rf --one-file-system "$cache_dir/$name"-*.partial
+    mkdir -p "$dir.partial"
+    "$@" "$dir.partial"
+    outline "$dir.partial" >"$cache_dir/$name.manifest.partial"
+    mv "$cache_dir/$name.manifest.partial" "$dir.partial/$manifest"
+    # The rename must not reach the disk before the contents do.
+    sync --file-system "$dir.partial"
+    mv "$dir.partial" "$dir"
+    prune_entries "$name"
+}
+
+# prune_entries NAME: entries that nobody has used for a week go, but for the two newest.
+prune_entries() {
+    local dir
+    while IFS= read -r dir; do
+        say "removing $dir, unused for a week"
+        rm -rf --one-file-system "$dir"
+    done < <(
+        find "$cache_dir" -mindepth 2 -maxdepth 2 -path "$cache_dir/$1-*/$manifest" -printf '%T@ %h\n' |
+            sort -rn | tail -n +3 | awk -v week_ago=$((EPOCHSECONDS - 7 * 86400)) '$1 < week_ago { print $2 }'
+    )
+}
+
+# make_run_dir: sets REPLY to a new directory for the files of this run, and removes those of runs
+# that were killed. A run holds a lock on its directory for as long as any process of it lives.
+make_run_dir() { with_lock run make_run_dir_locked; }
+
+make_run_dir_locked() {
+    local dir lock
+    mkdir -p "$cache_dir/run"
+    for dir in "$cache_dir"/run/*/; do
+        if [[ -d $dir ]] && flock --nonblock "$dir" true; then rm -rf --one-file-system "$dir"; fi
+    done
+    REPLY=$(mktemp -d "$cache_dir/run/XXXXXX")
+    exec {lock}<"$REPLY"
+    flock "$lock"
+}

@@ -1,0 +1,132 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Tests of the connlimit match, to be run as root on a machine made for it: they load and unload
+//! modules, and change the rules of network namespaces of their own.
+
+mod conntrack;
+mod decision;
+mod difference;
+mod flow;
+mod kmsg;
+mod lab;
+mod module;
+mod net;
+mod netlink;
+mod registry;
+mod rules;
+mod runner;
+mod suites;
+mod system;
+mod variant;
+
+use std::process::ExitCode;
+
+use anyhow::{Context, Result};
+use clap::{Args, Parser, Subcommand};
+
+use registry::Case;
+use variant::Module;
+
+#[derive(Parser)]
+#[command(about = "Tests of the connlimit match", version)]
+struct Cli {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Subcommand)]
+enum Command {
+    /// Print the names of the tests.
+    List {
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Run tests, each in a fresh network namespace.
+    Run {
+        /// The implementation that is loaded.
+        #[arg(long = "match")]
+        module: Module,
+        /// How many tests to run at once [default: one for each CPU].
+        #[arg(long)]
+        jobs: Option<usize>,
+        #[command(flatten)]
+        selection: Selection,
+    },
+    /// Run one test in this process (what `run` starts).
+    #[command(hide = true)]
+    Child {
+        #[arg(long = "match")]
+        module: Module,
+        #[arg(long)]
+        cpu: usize,
+        name: String,
+    },
+}
+
+#[derive(Args)]
+struct Selection {
+    /// A filter is a whole name, not a part of one.
+    #[arg(long)]
+    exact: bool,
+    /// Take tests in that need minutes, too.
+    #[arg(long)]
+    slow: bool,
+    /// Parts of names; with none, all tests.
+    filters: Vec<String>,
+}
+
+impl Selection {
+    fn takes(&self, case: &Case) -> bool {
+        let named = |filter: &String| {
+            if self.exact {
+                case.name == *filter
+            } else {
+                case.name.contains(filter.as_str())
+            }
+        };
+        (self.slow || !case.slow) && (self.filters.is_empty() || self.filters.iter().any(named))
+    }
+}
+
+fn main() -> ExitCode {
+    match dispatch(Cli::parse().command) {
+        Ok(code) => code,
+        Err(error) => {
+            eprintln!("{error:#}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+fn dispatch(command: Command) -> Result<ExitCode> {
+    match command {
+        Command::List { selection } => {
+            for case in suites::all() {
+                if selection.takes(&case) {
+                    println!("{}", case.name);
+                }
+            }
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Run {
+            module,
+            jobs,
+            selection,
+        } => {
+            let cases = suites::all()
+                .into_iter()
+                .filter(|case| selection.takes(case));
+            runner::run(module, jobs, cases.collect())
+        }
+        Command::Child { module, cpu, name } => {
+            let case = suites::all()
+                .into_iter()
+                .find(|case| case.name == name)
+                .with_context(|| format!("no test is called {name}"))?;
+            system::pin_to_cpu(cpu)?;
+            net::netns::unshare()?;
+            (case.body)(module)?;
+            Ok(ExitCode::SUCCESS)
+        }
+    }
+}

@@ -1,0 +1,14 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Network namespaces, devices, packets.
+
+pub mod address;
+pub mod flood;
+pub mod link;
+pub mod loopback;
+pub mod netns;
+pub mod packet;
+pub mod route;
+pub mod socket;
+pub mod tcp;
+pub mod tun;

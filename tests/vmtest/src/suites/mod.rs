@@ -1,0 +1,31 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The tests.
+
+mod abi;
+mod autoload;
+mod classic;
+mod decisions;
+mod matrix;
+mod netns;
+mod peers;
+mod rules;
+mod veth;
+mod zones;
+
+use crate::registry::{Case, Registry};
+
+pub fn all() -> Vec<Case> {
+    let mut registry = Registry::default();
+    decisions::register(&mut registry);
+    matrix::register(&mut registry);
+    zones::register(&mut registry);
+    netns::register(&mut registry);
+    rules::register(&mut registry);
+    veth::register(&mut registry);
+    abi::register(&mut registry);
+    classic::register(&mut registry);
+    peers::register(&mut registry);
+    autoload::register(&mut registry);
+    registry.into_cases()
+}

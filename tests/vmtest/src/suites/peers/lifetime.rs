@@ -1,0 +1,134 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Things that live too long or not long enough.
+
+use std::fs;
+use std::time::Duration;
+
+use anyhow::{ensure, Result};
+
+use super::wire;
+use crate::conntrack;
+use crate::decision::Verdict::{Over, Under};
+use crate::lab::Lab;
+use crate::module::{self, Reload};
+use crate::net::flood::Flood;
+use crate::registry::Registry;
+use crate::rules::{limit, Chain, Ruleset, Target};
+use crate::system;
+use crate::variant::{Module, Path, Transport, Variant};
+
+pub fn register(registry: &mut Registry) {
+    for variant in Variant::all() {
+        wire(
+            registry,
+            "2025_12_no_reference_is_leaked",
+            variant,
+            no_reference_is_leaked,
+        );
+    }
+    for variant in Variant::sample(Transport::Udp) {
+        wire(registry, "2025_02_jiffies_wrap", variant, jiffies_wrap)
+            .exclusive()
+            .slow()
+            .timeout(400);
+        registry
+            .add(
+                format!("peers/2026_06_unloaded_while_cleaning_up/{variant}"),
+                move |module| unloaded_while_cleaning_up(module, variant),
+            )
+            .exclusive();
+    }
+}
+
+/// Packets that carry no connection, of connections that conntrack has: each look-up takes a
+/// reference. One that is kept keeps the connection from being freed.
+fn no_reference_is_leaked(lab: &mut Lab) -> Result<()> {
+    lab.track()?;
+    let [mut a, b] = lab.flows();
+    lab.outside.send(&a.first()?, &a)?;
+    lab.establish_unseen(&mut a)?;
+    lab.outside.send(&b.first()?, &b)?;
+    let untracked = Ruleset::default().append("raw", Chain::Prerouting, "-j CT --notrack");
+    for rule in [limit(5), limit(5).upto(), limit(0)] {
+        lab.install_with(rule, untracked.clone())?;
+        let verdict = if rule.limit == 0 { Over } else { Under };
+        for _ in 0..3 {
+            lab.data(&a)?.is(verdict)?;
+            lab.again(&b)?.is(verdict)?;
+            lab.settle()?;
+        }
+    }
+    let count = || -> Result<u32> {
+        let text = fs::read_to_string("/proc/sys/net/netfilter/nf_conntrack_count")?;
+        Ok(text.trim().parse()?)
+    };
+    ensure!(count()? >= 2, "conntrack has only {} entries", count()?);
+    conntrack::flush()?;
+    system::wait_until("conntrack has freed its entries", || Ok(count()? == 0))
+}
+
+/// Jiffies as 32 bits wrap five minutes after boot. What ends after that is noticed as before.
+fn jiffies_wrap(lab: &mut Lab) -> Result<()> {
+    const WRAP: Duration = Duration::from_secs(300);
+    const MARGIN: Duration = Duration::from_secs(2);
+    let uptime = || -> Result<Duration> {
+        let text = fs::read_to_string("/proc/uptime")?;
+        let seconds = text.split_whitespace().next().unwrap_or_default();
+        Ok(Duration::from_secs_f64(seconds.parse()?))
+    };
+    ensure!(
+        uptime()? + MARGIN < WRAP,
+        "the machine has been up for {:?} already",
+        uptime()?
+    );
+    link_timeouts()?;
+    lab.install(limit(1).target(Target::Drop))?;
+    let [mut a, b, mut c, d] = lab.flows();
+    let wait_for = |until: Duration| {
+        uptime().map(|now| std::thread::sleep(until.saturating_sub(now)))
+    };
+    wait_for(WRAP - MARGIN)?;
+    lab.open(&a)?.is(Under)?;
+    lab.establish(&mut a)?.is(Under)?;
+    lab.open(&b)?.is(Over)?;
+    wait_for(WRAP + MARGIN)?;
+    lab.again(&b)?.is(Over)?;
+    lab.close(&a)?;
+    lab.open(&c)?.is(Under)?;
+    lab.establish(&mut c)?.is(Under)?;
+    lab.open(&d)?.is(Over)?;
+    lab.close(&c)?;
+    lab.open(&d)?.is(Under)
+}
+
+/// Entries must not time out while this waits.
+fn link_timeouts() -> Result<()> {
+    crate::net::link::conntrack_timeout("udp_timeout", 1000)?;
+    crate::net::link::conntrack_timeout("udp_timeout_stream", 1000)
+}
+
+/// Many keys, all of whose connections are gone, so that there is much to clean up; then the rule
+/// goes and the module at once after it.
+fn unloaded_while_cleaning_up(module: Module, variant: Variant) -> Result<()> {
+    const TIMES: usize = 5;
+    module::wait_until_unused(module)?;
+    let _reload = Reload(module);
+    let mut lab = Lab::new(module, variant, Path::Wire)?;
+    for _ in 0..TIMES {
+        lab.install_before(limit(1), "-j DROP")?;
+        let flood = Flood::start(lab.outside.tun()?, variant.family, 1);
+        for _ in 0..20 {
+            flood.goes_on()?;
+        }
+        flood.stop()?;
+        lab.iptables().restore(&Ruleset::empty())?;
+        module::wait_until_unused(module)?;
+        module::unload(module)?;
+        module::load(module)?;
+    }
+    lab.install(limit(1).target(Target::Drop))?;
+    let [a, b] = lab.flows();
+    lab.open(&a)?.is(Under)?;
+    lab.open(&b)?.is(Over)
+}
