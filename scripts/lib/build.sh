@@ -6,65 +6,56 @@
 
 source "${BASH_SOURCE[0]%/*}/kernel.sh"
 
-# Where the builds of this checkout for this kernel live; bound to /out.
-out_dir() {
-    printf '%s/build-%s-%s' "$cache_dir" "$(short_hash <<<"$checkout")" "$kernel_key"
-}
+# Two checkouts do not share what they build; what is built for user space fits any kernel.
+checkout_key=$(short_hash <<<"$checkout")
+cargo_target=cargo/target/$checkout_key
+vmtest=$cache_dir/$cargo_target/x86_64-unknown-linux-gnu/release/vmtest
+# An explicit --target keeps these flags from build scripts and procedural macros.
+cargo_env=(env CARGO_HOME=/cargo "CARGO_TARGET_DIR=/$cargo_target" RUSTFLAGS='-C target-feature=+crt-static')
 
-# make_out_dir: this checkout's, marked as used. Those that nobody has used for a week go.
-make_out_dir() {
-    mkdir -p "$(out_dir)"
-    touch "$(out_dir)"
-    find "$cache_dir" -mindepth 1 -maxdepth 1 -type d -name 'build-*' -mtime +7 -exec rm -rf {} +
-}
-
-# in_build_root COMMAND...: with the checkout, the kernel, /out and cargo's downloads in their places.
+# in_build_root COMMAND...: with this checkout in /src/xt_connlimit_rs, the kernel in /kernel, cargo's
+# things in /cargo, and a place for what is built in /out.
 in_build_root() {
-    mkdir -p "$(out_dir)" "$cache_dir/cargo"
+    local out=$cache_dir/build-$checkout_key-$kernel_key
+    mkdir -p "$out" "$cache_dir/$cargo_target"
+    touch "$out" "$cache_dir/$cargo_target"
     in_root --bind "$checkout:/src/xt_connlimit_rs" --bind-ro "$kernel_dir:/kernel" \
-        --bind "$(out_dir):/out" --bind "$cache_dir/cargo:/cargo" -- "$@"
+        --bind "$out:/out" --bind "$cache_dir/cargo:/cargo" -- "$@"
 }
 
-# build_module DIR: build xt_connlimit_rs.ko and put it into DIR. Output goes to stderr.
-build_module() {
-    with_lock "$(basename "$(out_dir)")" build_module_locked "$1"
-}
+# build_module DIR: build xt_connlimit_rs.ko and put it into DIR.
+build_module() { with_lock "module-$checkout_key" build_module_locked "$1"; }
 
 build_module_locked() {
-    local log
-    log=$(out_dir)/module.log
     say "building xt_connlimit_rs.ko for kernel $kernel_release"
-    make_out_dir
-    quietly "$log" in_build_root make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module modules
-    cp "$(out_dir)/module/xt_connlimit_rs.ko" "$1/"
+    quietly "$cache_dir/module-$checkout_key.log" in_build_root \
+        make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module modules
+    cp "$cache_dir/build-$checkout_key-$kernel_key/module/xt_connlimit_rs.ko" "$1/"
+    prune_builds
 }
 
 # build_vmtest DIR: build the test runner that runs in the VM and put it into DIR.
-build_vmtest() {
-    with_lock "$(basename "$(out_dir)")" build_vmtest_locked "$1"
-}
+build_vmtest() { with_lock "vmtest-$checkout_key" build_vmtest_locked "$1"; }
 
 build_vmtest_locked() {
-    local log target=x86_64-unknown-linux-gnu
-    log=$(out_dir)/vmtest.log
     say "building the test runner"
-    make_out_dir
-    quietly "$log" in_cargo build --release --locked --target "$target" -p vmtest
-    cp "$(out_dir)/cargo/$target/release/vmtest" "$(out_dir)/vmtest"
-    cp "$(out_dir)/vmtest" "$1/"
+    quietly "$cache_dir/vmtest-$checkout_key.log" in_cargo build --release --locked --target x86_64-unknown-linux-gnu -p vmtest
+    cp "$vmtest" "$1/"
 }
 
-vmtest_was_built() { [[ -e $(out_dir)/vmtest ]]; }
+vmtest_was_built() { [[ -e $vmtest ]]; }
 
-# in_cargo ARGUMENT...: run cargo for user space, static, so that it runs in any VM. Without the
-# network if all crates are there, since asking the registry takes seconds even where nothing is new.
+# in_cargo SUBCOMMAND ARGUMENT...: run cargo on this checkout, for programs that are static, so that
+# they run in any VM. Without the network where all crates are there: looking for news takes seconds.
 in_cargo() {
-    local offline=()
-    if in_build_root "${cargo_env[@]}" cargo fetch --locked --offline --manifest-path "$manifest_path" >/dev/null 2>&1; then
+    local toml=/src/xt_connlimit_rs/Cargo.toml offline=()
+    if in_build_root "${cargo_env[@]}" cargo fetch --locked --offline --manifest-path "$toml" &>/dev/null; then
         offline=(--offline)
     fi
-    in_build_root "${cargo_env[@]}" cargo "$1" "${offline[@]}" --manifest-path "$manifest_path" "${@:2}"
+    in_build_root "${cargo_env[@]}" cargo "$1" "${offline[@]}" --manifest-path "$toml" "${@:2}"
 }
-readonly manifest_path=/src/xt_connlimit_rs/Cargo.toml
-# An explicit --target keeps these flags from build scripts and procedural macros.
-readonly cargo_env=(env CARGO_HOME=/cargo CARGO_TARGET_DIR=/out/cargo RUSTFLAGS='-C target-feature=+crt-static')
+
+# prune_builds: what has not been built for a week goes.
+prune_builds() {
+    find "$cache_dir"/build-* "$cache_dir"/cargo/target/* -maxdepth 0 -mtime +7 -exec rm -rf {} +
+}

@@ -25,7 +25,7 @@ root_packages=(
 # prepare_root: sets root, and kernel_release, kernel_version and mirror (see debian-kernel.sh).
 prepare_root() {
     check_host
-    newest_kernel
+    choose_kernel
     local packages=(
         "${root_packages[@]}"
         "linux-headers-$kernel_release=$kernel_version"
@@ -55,7 +55,7 @@ make_root() {
     local since=$SECONDS
     check_space
     say "making the build root: Debian $suite with kernel $kernel_release (about 2 minutes, once)"
-    need_packages mmdebstrap=mmdebstrap
+    need_program mmdebstrap
     quietly "$cache_dir/root.log" run_mmdebstrap "$@"
     say "the build root is made ($(elapsed "$since"))"
 }

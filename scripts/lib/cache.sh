@@ -27,7 +27,7 @@ with_lock() {
     local lock
     mkdir -p "$cache_dir"
     exec {lock}>"$cache_dir/$1.lock"
-    if ! flock --nonblock "$lock"; then
+    if ! flock --timeout 1 "$lock"; then
         say "waiting for another run that is making the same thing ($1)"
         flock "$lock"
     fi
@@ -41,13 +41,10 @@ with_lock() {
 cache_entry() {
     local name=$1 key=$2
     REPLY=$cache_dir/$name-$key
-    # Marks the entry as used, for prune_entries.
-    if entry_is_whole "$REPLY"; then
-        touch "$REPLY/$manifest"
-        return
-    fi
-    with_lock "$name" make_entry "$@"
+    entry_is_whole "$REPLY" || with_lock "$name" make_entry "$@"
     REPLY=$cache_dir/$name-$key
+    # For prune_entries.
+    touch "$REPLY"
 }
 
 make_entry() {
@@ -73,14 +70,12 @@ make_entry() {
 
 # prune_entries NAME: entries that nobody has used for a week go, but for the two newest.
 prune_entries() {
-    local dir
-    while IFS= read -r dir; do
+    local used dir
+    while read -r used dir; do
+        if ((used > EPOCHSECONDS - 7 * 86400)); then continue; fi
         say "removing $dir, unused for a week"
         rm -rf --one-file-system "$dir"
-    done < <(
-        find "$cache_dir" -mindepth 2 -maxdepth 2 -path "$cache_dir/$1-*/$manifest" -printf '%T@ %h\n' |
-            sort -rn | tail -n +3 | awk -v week_ago=$((EPOCHSECONDS - 7 * 86400)) '$1 < week_ago { print $2 }'
-    )
+    done < <(stat --format '%Y %n' "$cache_dir/$1"-*/ | sort -rn | tail -n +3)
 }
 
 # make_run_dir: sets REPLY to a new directory for the files of this run, and removes those of runs

@@ -9,7 +9,7 @@ shopt -s inherit_errexit
 
 lib_dir=$(cd "${BASH_SOURCE[0]%/*}" && pwd)
 checkout=${lib_dir%/scripts/lib}
-cache_dir=${XT_CONNLIMIT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/xt_connlimit_rs}
+cache_dir=$(realpath -m "${XT_CONNLIMIT_CACHE:-${XDG_CACHE_HOME:-${HOME:-/root}/.cache}/xt_connlimit_rs}")
 
 # All messages go to stderr: stdout belongs to what the caller asked for.
 say() { printf '==> %s\n' "$*" >&2; }

@@ -41,24 +41,18 @@ apt_settings() {
     apt-config dump | grep -E '^Acquire::((http|https|ftp)::|Check-Valid-Until |Check-Date |Retries )' || true
 }
 
-# need_packages COMMAND=PACKAGE...: install what is missing on the host.
-need_packages() {
-    local pair missing=()
-    for pair; do
-        command -v "${pair%%=*}" >/dev/null || missing+=("${pair#*=}")
-    done
-    ((${#missing[@]})) || return 0
-    say "installing on this machine: ${missing[*]}"
-    local log
-    log=$(mktemp)
+# need_program NAME: install the package of this name on the host, if it is missing.
+need_program() {
+    local log=$cache_dir/install.log
+    if command -v "$1" >/dev/null; then return; fi
+    say "installing on this machine: $1"
     # Fails where apt-get update was never run, or so long ago that the mirror has moved on.
-    if ! install_packages "${missing[@]}" >"$log" 2>&1; then
+    if ! install_package "$1" &>"$log"; then
         quietly "$log" apt-get update
-        quietly "$log" install_packages "${missing[@]}"
+        quietly "$log" install_package "$1"
     fi
-    rm -f "$log"
 }
 
-install_packages() {
-    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$@" </dev/null
+install_package() {
+    DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$1" </dev/null
 }

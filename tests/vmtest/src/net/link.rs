@@ -5,6 +5,8 @@
 use std::fs;
 
 use anyhow::{Context, Result};
+use nix::ifaddrs::getifaddrs;
+use nix::net::if_::InterfaceFlags;
 
 use super::netns::Netns;
 use crate::system;
@@ -28,56 +30,42 @@ pub fn conntrack_timeout(name: &str, seconds: u32) -> Result<()> {
     )
 }
 
-/// One end of a veth pair.
-pub struct End<'a> {
-    netns: &'a Netns,
-    device: &'a str,
-    /// With its prefix length.
-    address: &'a str,
-}
-
-impl<'a> End<'a> {
-    pub fn new(netns: &'a Netns, device: &'a str, address: &'a str) -> Self {
-        Self {
-            netns,
-            device,
-            address,
-        }
-    }
-}
-
-/// Joins two namespaces by a veth pair.
-pub fn veth(left: &End<'_>, right: &End<'_>) -> Result<()> {
+/// The command that makes a veth pair, the other end of which is in another namespace.
+pub fn veth(device: &str, peer: &str, peer_netns: &Netns) -> String {
     // Where both ends have the same index, the kernel takes a second to tell IPv6 of the carrier.
     const INDEX: u32 = 77;
-    for end in [left, right] {
-        // Nobody else can have an address; to make sure of that takes seconds.
-        end.netns
-            .within(|| sysctl("net/ipv6/conf/default/accept_dad", "0"))?;
+    let netns = peer_netns.path();
+    format!("link add {device} index {INDEX} type veth peer name {peer} netns {netns}\n")
+}
+
+/// The commands that give a device addresses, with the lengths of their prefixes, and bring it up.
+pub fn addresses(device: &str, addresses: &[&str]) -> String {
+    let mut commands = String::new();
+    for address in addresses {
+        // Nobody else can have it, and to make sure of that takes a second.
+        let nodad = if address.contains(':') { " nodad" } else { "" };
+        commands += &format!("address add {address} dev {device}{nodad}\n");
     }
-    left.netns.within(|| {
-        ip(&format!(
-            "link add {} index {INDEX} type veth peer name {} netns {}",
-            left.device,
-            right.device,
-            right.netns.path()
-        ))
-    })?;
-    for end in [left, right] {
-        let nodad = if end.address.contains(':') {
-            " nodad"
-        } else {
-            ""
-        };
-        end.netns.within(|| {
-            ip(&format!(
-                "address add {} dev {device}{nodad}\nlink set {device} up",
-                end.address,
-                device = end.device
-            ))
-        })?;
-    }
-    Ok(())
+    commands + &format!("link set {device} up\n")
+}
+
+/// Has the devices that are yet to come use their IPv6 addresses at once.
+pub fn trust_addresses() -> Result<()> {
+    sysctl("net/ipv6/conf/default/accept_dad", "0")
+}
+
+/// Waits until devices of the current namespace take packets, which they do only a while after
+/// both ends of the pair are up. What is sent before is lost.
+pub fn wait_until_running(devices: &[&str]) -> Result<()> {
+    system::wait_until("devices are running", || {
+        let running: Vec<String> = getifaddrs()?
+            .filter(|device| device.flags.contains(InterfaceFlags::IFF_RUNNING))
+            .map(|device| device.interface_name)
+            .collect();
+        Ok(devices
+            .iter()
+            .all(|device| running.iter().any(|name| name == device)))
+    })
 }
 
 /// Makes the current namespace forward packets.

@@ -12,7 +12,7 @@ use crate::decision::Verdict::{Over, Under};
 use crate::lab::Lab;
 use crate::module;
 use crate::net::address::PORT;
-use crate::net::link::{self, End};
+use crate::net::link;
 use crate::net::netns::Netns;
 use crate::registry::Registry;
 use crate::rules::{limit, Chain, Iptables, Ruleset, Target};
@@ -95,13 +95,11 @@ fn dies_under_traffic(module: Module, front_end: FrontEnd) -> Result<()> {
     );
     for _ in 0..3 {
         module::wait_until_unused(module)?;
-        let home = Netns::current()?;
         let victim = Netns::new()?;
-        let (near, far) = ("192.168.77.1/24", format!("{ADDRESS}/24"));
-        link::veth(
-            &End::new(&home, "near", near),
-            &End::new(&victim, "far", &far),
-        )?;
+        let near = link::addresses("near", &["192.168.77.1/24"]);
+        link::ip(&(link::veth("near", "far", &victim) + &near))?;
+        let far = link::addresses("far", &[&format!("{ADDRESS}/24")]);
+        victim.within(|| link::ip(&far))?;
         victim.within(|| iptables.restore(&rules))?;
 
         let stop = AtomicBool::new(false);

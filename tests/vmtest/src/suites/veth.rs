@@ -7,7 +7,7 @@ use std::net::{IpAddr, SocketAddr};
 use anyhow::Result;
 
 use crate::net::address::{self, PORT};
-use crate::net::link::{self, End};
+use crate::net::link;
 use crate::net::netns::Netns;
 use crate::net::tcp::{Client, EchoServer};
 use crate::registry::Registry;
@@ -53,31 +53,40 @@ impl Network {
             ),
         };
         let (client, router, server) = (Netns::new()?, Netns::new()?, Netns::new()?);
-        link::veth(
-            &End::new(&client, "uplink", near[0]),
-            &End::new(&router, "clients", near[2]),
-        )?;
-        link::veth(
-            &End::new(&router, "servers", far[0]),
-            &End::new(&server, "uplink", far[1]),
-        )?;
+        for netns in [&client, &router, &server] {
+            netns.within(link::trust_addresses)?;
+        }
         let route = |gateway: &str| {
             let all = address::any(family);
-            format!("route add {all}/0 via {}", without_prefix(gateway))
-        };
-        let nodad = match family {
-            Family::Ipv4 => "",
-            Family::Ipv6 => " nodad",
+            format!("route add {all}/0 via {}\n", without_prefix(gateway))
         };
         client.within(|| {
-            link::ip(&format!(
-                "address add {} dev uplink{nodad}\n{}",
-                near[1],
-                route(near[2])
-            ))
+            link::ip(
+                &[
+                    link::veth("uplink", "clients", &router),
+                    link::addresses("uplink", &near[..2]),
+                    route(near[2]),
+                ]
+                .concat(),
+            )
         })?;
-        server.within(|| link::ip(&route(far[0])))?;
-        router.within(|| link::forward(family))?;
+        router.within(|| {
+            link::forward(family)?;
+            link::ip(
+                &[
+                    link::addresses("clients", &near[2..]),
+                    link::veth("servers", "uplink", &server),
+                    link::addresses("servers", &far[..1]),
+                ]
+                .concat(),
+            )
+        })?;
+        server.within(|| {
+            link::ip(&[link::addresses("uplink", &far[1..]), route(far[0])].concat())
+        })?;
+        client.within(|| link::wait_until_running(&["uplink"]))?;
+        router.within(|| link::wait_until_running(&["clients", "servers"]))?;
+        server.within(|| link::wait_until_running(&["uplink"]))?;
 
         let address = SocketAddr::new(without_prefix(far[1]).parse()?, PORT);
         Ok(Self {

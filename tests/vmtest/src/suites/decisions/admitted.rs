@@ -15,10 +15,11 @@ pub fn register(registry: &mut Registry) {
     // Unconfirmed at INPUT on the wire, confirmed and not assured on loopback.
     for path in [Path::Wire, Path::Loopback] {
         each(registry, "new", path, Variant::all(), new);
-        each(registry, "clients_apart", path, Variant::all(), clients_apart);
+        each(registry, "clients_apart", path, Variant::few(), clients_apart);
         each(registry, "close", path, Variant::all(), close);
         each(registry, "time_wait", path, Variant::tcp(), time_wait);
-        each(registry, "half_closed", path, Variant::tcp(), half_closed);
+        let few = Variant::sample(Transport::Tcp);
+        each(registry, "half_closed", path, few, half_closed);
     }
     each(registry, "established", Path::Wire, Variant::all(), established);
     each(registry, "limit_zero", Path::Wire, Variant::all(), limit_zero);

@@ -17,14 +17,16 @@ pub fn register(registry: &mut Registry) {
     let mut wire = |name, scenario| each(registry, name, Path::Wire, Variant::all(), scenario);
     wire("let_through_unconfirmed", unconfirmed);
     wire("let_through_seen_again", seen_again);
-    wire("over_until_assured/wire", over_until_assured);
 
     let mut loopback =
         |name, scenario| each(registry, name, Path::Loopback, Variant::all(), scenario);
     loopback("let_through_not_yet_assured", not_yet_assured);
     loopback("let_through_assured", assured);
     loopback("let_through_assured_unseen", assured_unseen);
-    loopback("over_until_assured/loopback", over_until_assured);
+    for path in [Path::Wire, Path::Loopback] {
+        let few = Variant::few();
+        each(registry, "over_until_assured", path, few, over_until_assured);
+    }
 }
 
 /// It was unconfirmed when it was told that it is over the limit, and conntrack has it now.

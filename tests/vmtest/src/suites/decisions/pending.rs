@@ -22,7 +22,9 @@ pub fn register(registry: &mut Registry) {
     wire("pending/dropped_later", dropped_later);
     wire("pending/forgotten_on_the_same_cpu", forgotten_on_the_same_cpu);
     wire("pending/forgotten_on_another_cpu", forgotten_on_another_cpu);
-    wire("pending/counts_on_another_cpu", counts_on_another_cpu);
+    let few = Variant::few();
+    let name = "pending/counts_on_another_cpu";
+    each(registry, name, Path::Wire, few, counts_on_another_cpu);
 }
 
 fn install(lab: &mut Lab) -> Result<()> {

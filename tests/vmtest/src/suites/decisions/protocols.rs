@@ -20,7 +20,7 @@ pub fn register(registry: &mut Registry) {
     each(registry, "protocol/icmp", Path::Wire, variants(), icmp);
     each(registry, "protocol/sctp", Path::Wire, variants(), sctp);
     each(registry, "protocol/unknown", Path::Wire, variants(), unknown);
-    each(registry, "untracked", Path::Wire, Variant::all(), untracked);
+    each(registry, "untracked", Path::Wire, Variant::few(), untracked);
 }
 
 /// Echo requests with the same identifier are one connection.

@@ -19,7 +19,7 @@ use crate::system;
 use crate::variant::{Module, Path, Transport, Variant};
 
 pub fn register(registry: &mut Registry) {
-    for variant in Variant::all() {
+    for variant in Variant::few() {
         wire(
             registry,
             "2025_12_no_reference_is_leaked",
@@ -111,7 +111,7 @@ fn link_timeouts() -> Result<()> {
 /// Many keys, all of whose connections are gone, so that there is much to clean up; then the rule
 /// goes and the module at once after it.
 fn unloaded_while_cleaning_up(module: Module, variant: Variant) -> Result<()> {
-    const TIMES: usize = 5;
+    const TIMES: usize = 3;
     module::wait_until_unused(module)?;
     let _reload = Reload(module);
     let mut lab = Lab::new(module, variant, Path::Wire)?;

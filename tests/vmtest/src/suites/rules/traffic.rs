@@ -36,7 +36,7 @@ fn change_under_traffic(module: Module, variant: Variant) -> Result<()> {
         let tun = lab.outside.tun()?;
         anyhow::Ok(Flood::start(tun, variant.family, cpu))
     });
-    for _ in 0..3 {
+    for _ in 0..2 {
         for rules in [&above, &above, &both, &upto, &Ruleset::empty()] {
             lab.iptables().restore(rules)?;
             for flood in floods.iter().flatten() {

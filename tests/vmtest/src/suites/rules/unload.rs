@@ -62,7 +62,7 @@ fn unload_under_traffic(module: Module, variant: Variant) -> Result<()> {
     });
     let rule = format!("-p udp {} -j DROP", limit(2).matches());
     let rules = Ruleset::default().filter(Chain::Input, &rule);
-    for _ in 0..4 {
+    for _ in 0..3 {
         lab.iptables().restore(&rules)?;
         for flood in floods.iter().flatten() {
             flood.goes_on()?;
