@@ -46,12 +46,12 @@ impl Flow {
     /// A later packet of the client.
     pub fn later(&self) -> Result<Vec<u8>> {
         match self.tuple.transport {
-            Transport::Tcp => self.from_client(Flags::ACK),
+            Transport::Tcp => self.by_client(Flags::ACK),
             Transport::Udp => self.first(),
         }
     }
 
-    pub fn from_client(&self, flags: Flags) -> Result<Vec<u8>> {
+    pub fn by_client(&self, flags: Flags) -> Result<Vec<u8>> {
         self.segment(flags, self.client_next).bytes()
     }
 
@@ -63,7 +63,7 @@ impl Flow {
         }
     }
 
-    pub fn from_server(&self, flags: Flags) -> Result<Vec<u8>> {
+    pub fn by_server(&self, flags: Flags) -> Result<Vec<u8>> {
         self.segment_back(flags, self.server_next).bytes()
     }
 

@@ -68,7 +68,5 @@ pub fn is_complaint(line: &str) -> bool {
         "unregister_netdevice: waiting",
         "still has locks held",
     ];
-    COMPLAINTS
-        .iter()
-        .any(|complaint| line.contains(complaint))
+    COMPLAINTS.iter().any(|complaint| line.contains(complaint))
 }

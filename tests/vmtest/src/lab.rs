@@ -2,19 +2,19 @@
 
 //! A namespace with one connlimit rule in INPUT, and clients whose packets reach it one by one.
 
+mod measure;
 mod outside;
 
 use std::net::SocketAddr;
-use std::ops::RangeInclusive;
 
-use anyhow::{bail, ensure, Context, Result};
+use anyhow::{ensure, Result};
 
 use crate::conntrack;
-use crate::decision::{Decision, Observed, Series, Verdict};
+use crate::decision::Decision;
 use crate::flow::Flow;
 use crate::net::address::{self, PORT};
 use crate::net::packet::Flags;
-use crate::rules::{Chain, Iptables, Limit, Ruleset, Target};
+use crate::rules::{Chain, Iptables, Limit, Ruleset};
 use crate::system;
 use crate::variant::{Module, Path, Transport, Variant};
 
@@ -129,13 +129,7 @@ impl Lab {
         self.put(rule, rules)
     }
 
-    fn gate(
-        &mut self,
-        rule: Limit,
-        others: Ruleset,
-        table: &'static str,
-        chain: Chain,
-    ) -> Ruleset {
+    fn gate(&mut self, rule: Limit, others: Ruleset, table: &'static str, chain: Chain) -> Ruleset {
         let selector = self.selector(&rule);
         let jump = rule.jump(self.variant.transport);
         self.place = Place {
@@ -156,7 +150,7 @@ impl Lab {
     }
 
     /// A connection, not opened yet, of the client with this number.
-    pub fn flow_of(&mut self, client: u8) -> Flow {
+    pub fn flow_of(&mut self, client: u16) -> Flow {
         let family = self.variant.family;
         self.next_port += 1;
         Flow::new(
@@ -227,7 +221,7 @@ impl Lab {
     pub fn close(&mut self, flow: &Flow) -> Result<()> {
         match self.variant.transport {
             Transport::Tcp => {
-                self.outside.send(&flow.from_client(Flags::RST)?, flow)?;
+                self.outside.send(&flow.by_client(Flags::RST)?, flow)?;
                 // Conntrack drops one that was never answered.
                 let entry = conntrack::find(&flow.tuple)?;
                 ensure!(
@@ -244,14 +238,14 @@ impl Lab {
     pub fn shut_down(&mut self, flow: &mut Flow) -> Result<()> {
         self.half_close(flow)?;
         self.outside.finish(flow)?;
-        self.outside.send(&flow.from_client(Flags::ACK)?, flow)?;
+        self.outside.send(&flow.by_client(Flags::ACK)?, flow)?;
         self.check_state(flow, "TIME_WAIT")?;
         self.settle()
     }
 
     /// The client's side alone says that it is done.
     pub fn half_close(&mut self, flow: &mut Flow) -> Result<()> {
-        self.outside.send(&flow.from_client(Flags::FIN_ACK)?, flow)?;
+        self.outside.send(&flow.by_client(Flags::FIN_ACK)?, flow)?;
         flow.client_next += 1;
         Ok(())
     }
@@ -280,108 +274,5 @@ impl Lab {
 
     pub fn settle(&self) -> Result<()> {
         system::settle()
-    }
-
-    /// The verdict on one packet, read from the counters of the three rules.
-    pub fn decide(&mut self, what: &str, flow: &Flow, packet: &[u8]) -> Result<Decision> {
-        self.decide_by(what, flow, |outside| outside.send(packet, flow))
-    }
-
-    /// The verdict on one packet that `send` sends.
-    pub fn decide_by(
-        &mut self,
-        what: &str,
-        flow: &Flow,
-        send: impl FnOnce(&mut Outside) -> Result<()>,
-    ) -> Result<Decision> {
-        let rule = self.rule.context("no rule is installed")?;
-        let before = self.counters()?;
-        send(&mut self.outside)?;
-        let delta = self.count_since(before, 1)?;
-        let goes_on = u64::from(rule.target == Target::None);
-        let matched = match delta {
-            [1, 1, passed] if passed == goes_on => true,
-            [1, 0, 1] => false,
-            [1, 0, 0] => return Ok(self.decision(what, flow, Verdict::Dropped)),
-            other => bail!("{what}: the three rules counted {other:?}"),
-        };
-        let verdict = if matched != rule.upto {
-            Verdict::Over
-        } else {
-            Verdict::Under
-        };
-        Ok(self.decision(what, flow, verdict))
-    }
-
-    fn decision(&self, what: &str, flow: &Flow, verdict: Verdict) -> Decision {
-        Observed::new(
-            self.module,
-            format!("{what} from {}", flow.tuple.source),
-            verdict,
-        )
-    }
-
-    pub fn observe<T: std::fmt::Debug + PartialEq>(&self, what: &str, got: T) -> Observed<T> {
-        Observed::new(self.module, what, got)
-    }
-
-    /// Repeats an attempt, each time for another client, until it was conclusive a few times.
-    pub fn repeat<T: std::fmt::Debug + PartialEq + Clone>(
-        &mut self,
-        what: &str,
-        clients: RangeInclusive<u8>,
-        mut attempt: impl FnMut(&mut Self, u8) -> Result<Option<T>>,
-    ) -> Result<Series<T>> {
-        const TIMES: usize = 3;
-        let mut values = Vec::new();
-        for client in clients {
-            if let Some(value) = attempt(self, client)? {
-                values.push(self.observe(what, value));
-            }
-            if values.len() == TIMES {
-                return Ok(Series::new(values));
-            }
-        }
-        bail!("{what}: no attempt was in time: this machine is too slow")
-    }
-
-    /// Sends two packets, on the CPUs given, and returns how many the rule has matched, if both
-    /// came within one jiffy.
-    pub fn matched_in_one_jiffy(
-        &mut self,
-        cpus: [usize; 2],
-        packets: [&[u8]; 2],
-    ) -> Result<Option<u64>> {
-        let tun = self.outside.tun()?;
-        let before = self.counters()?;
-        let in_time = system::in_turn_within_one_jiffy(cpus, |turn| tun.send(packets[turn]))?;
-        let [arrived, matched, _] = self.count_since(before, 2)?;
-        ensure!(arrived == 2, "{arrived} packets arrived");
-        Ok(in_time.then_some(matched))
-    }
-
-    /// What the three rules have counted since `before`, once `packets` have arrived.
-    pub fn count_since(&self, before: [u64; 3], packets: u64) -> Result<[u64; 3]> {
-        let mut now = before;
-        // Only where softirqs are deferred to their kernel thread is there anything to wait for.
-        system::wait_until("packets arrive at the rule", || {
-            now = self.counters()?;
-            Ok(now[0] >= before[0] + packets)
-        })?;
-        Ok([0, 1, 2].map(|index| now[index] - before[index]))
-    }
-
-    pub fn counters(&self) -> Result<[u64; 3]> {
-        let Place {
-            table,
-            chain,
-            first,
-        } = self.place;
-        let packets = self.iptables.packets(table, chain)?;
-        packets
-            .get(first..)
-            .and_then(|rules| rules.first_chunk())
-            .copied()
-            .with_context(|| format!("{} has {} rules", chain.name(), packets.len()))
     }
 }

@@ -3,6 +3,7 @@
 //! Tests of the connlimit match, to be run as root on a machine made for it: they load and unload
 //! modules, and change the rules of network namespaces of their own.
 
+mod child;
 mod conntrack;
 mod decision;
 mod difference;
@@ -21,7 +22,7 @@ mod variant;
 
 use std::process::ExitCode;
 
-use anyhow::{Context, Result};
+use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use registry::Case;
@@ -46,20 +47,11 @@ enum Command {
         /// The implementation that is loaded.
         #[arg(long = "match")]
         module: Module,
-        /// How many tests to run at once [default: one for each CPU].
+        /// How many tests to run at once [default: one more than CPUs].
         #[arg(long)]
         jobs: Option<usize>,
         #[command(flatten)]
         selection: Selection,
-    },
-    /// Run one test in this process (what `run` starts).
-    #[command(hide = true)]
-    Child {
-        #[arg(long = "match")]
-        module: Module,
-        #[arg(long)]
-        cpu: usize,
-        name: String,
     },
 }
 
@@ -113,20 +105,9 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             jobs,
             selection,
         } => {
-            let cases = suites::all()
-                .into_iter()
-                .filter(|case| selection.takes(case));
-            runner::run(module, jobs, cases.collect())
-        }
-        Command::Child { module, cpu, name } => {
-            let case = suites::all()
-                .into_iter()
-                .find(|case| case.name == name)
-                .with_context(|| format!("no test is called {name}"))?;
-            system::pin_to_cpu(cpu)?;
-            net::netns::unshare()?;
-            (case.body)(module)?;
-            Ok(ExitCode::SUCCESS)
+            let mut cases = suites::all();
+            cases.retain(|case| selection.takes(case));
+            runner::run(module, jobs, &cases)
         }
     }
 }

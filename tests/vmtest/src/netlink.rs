@@ -165,7 +165,9 @@ impl Netlink {
                 match i32::from(message.message_type()) {
                     libc::NLMSG_DONE => return Ok(messages),
                     libc::NLMSG_ERROR => {
-                        let code = payload.first_chunk().map_or(0, |&code| i32::from_ne_bytes(code));
+                        let code = payload
+                            .first_chunk()
+                            .map_or(0, |&code| i32::from_ne_bytes(code));
                         if code != 0 {
                             return Err(io::Error::from_raw_os_error(-code).into());
                         }

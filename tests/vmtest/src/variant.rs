@@ -14,13 +14,6 @@ pub enum Module {
 impl Module {
     pub const ALL: [Module; 2] = [Module::Rs, Module::InTree];
 
-    pub fn option(self) -> &'static str {
-        match self {
-            Module::Rs => "rs",
-            Module::InTree => "in-tree",
-        }
-    }
-
     /// The name under which the kernel lists the module.
     pub fn kernel_name(self) -> &'static str {
         match self {

@@ -147,8 +147,8 @@ impl Outside {
         match self {
             Outside::Loopback(socket) => {
                 let client = flow.tuple.source.ip();
-                socket.send(&flow.from_server(Flags::ACK)?, client)?;
-                socket.send(&flow.from_server(Flags::FIN_ACK)?, client)?;
+                socket.send(&flow.by_server(Flags::ACK)?, client)?;
+                socket.send(&flow.by_server(Flags::FIN_ACK)?, client)?;
             }
             Outside::Wire(wire) => {
                 let Server::Tcp { listener, accepted } = &mut wire.server else {

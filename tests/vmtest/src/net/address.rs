@@ -38,14 +38,13 @@ pub fn server(family: Family, path: Path) -> IpAddr {
 }
 
 /// The address of the client with this number. On loopback all are local, too.
-pub fn client(family: Family, path: Path, number: u8) -> IpAddr {
+pub fn client(family: Family, path: Path, number: u16) -> IpAddr {
+    let [high, low] = number.to_be_bytes();
     match (family, path) {
-        (Family::Ipv4, Path::Wire) => Ipv4Addr::new(20, 0, 0, number).into(),
-        (Family::Ipv4, Path::Loopback) => Ipv4Addr::new(127, 1, 0, number).into(),
-        (Family::Ipv6, Path::Wire) => Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, number.into()).into(),
-        (Family::Ipv6, Path::Loopback) => {
-            Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number.into()).into()
-        }
+        (Family::Ipv4, Path::Wire) => Ipv4Addr::new(20, 0, high, low).into(),
+        (Family::Ipv4, Path::Loopback) => Ipv4Addr::new(127, 1, high, low).into(),
+        (Family::Ipv6, Path::Wire) => Ipv6Addr::new(0x2001, 0, 0, 0, 0, 0, 0, number).into(),
+        (Family::Ipv6, Path::Loopback) => Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, number).into(),
     }
 }
 

@@ -2,7 +2,7 @@
 
 //! New connections without end, from a thread of its own.
 
-use std::net::{IpAddr, SocketAddr};
+use std::net::SocketAddr;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::Arc;
 use std::thread::{self, JoinHandle};
@@ -32,7 +32,8 @@ impl Flood {
             let server = address::server(family, Path::Wire);
             for number in (0_u64..).take_while(|_| !stopped.load(Ordering::Relaxed)) {
                 let [port_low, port_high, client, ..] = number.to_le_bytes();
-                let client: IpAddr = address::client(family, Path::Wire, client ^ port_low);
+                let client = u16::from(client ^ port_low);
+                let client = address::client(family, Path::Wire, client);
                 // Ports from 1024 up.
                 let port = u16::from_le_bytes([port_low, port_high]) | 0x400;
                 let from = SocketAddr::new(client, port);

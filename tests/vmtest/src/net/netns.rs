@@ -56,6 +56,10 @@ impl Netns {
 
     /// A name that iproute2 takes where it wants a namespace.
     pub fn path(&self) -> String {
-        format!("/proc/{}/fd/{}", std::process::id(), self.handle.as_raw_fd())
+        format!(
+            "/proc/{}/fd/{}",
+            std::process::id(),
+            self.handle.as_raw_fd()
+        )
     }
 }

@@ -40,7 +40,10 @@ impl Attempt {
     }
 
     pub fn is_reset(&self, what: &str) -> Result<()> {
-        ensure!(matches!(self, Attempt::Reset), "{what} is not reset: {self:?}");
+        ensure!(
+            matches!(self, Attempt::Reset),
+            "{what} is not reset: {self:?}"
+        );
         Ok(())
     }
 }

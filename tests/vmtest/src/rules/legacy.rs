@@ -54,7 +54,12 @@ impl Control {
             Family::Ipv4 => (AddressFamily::Inet, libc::IPPROTO_IP),
             Family::Ipv6 => (AddressFamily::Inet6, libc::IPPROTO_IPV6),
         };
-        let socket = socket(domain, SockType::Raw, SockFlag::SOCK_CLOEXEC, SockProtocol::Raw)?;
+        let socket = socket(
+            domain,
+            SockType::Raw,
+            SockFlag::SOCK_CLOEXEC,
+            SockProtocol::Raw,
+        )?;
         Ok(Self { socket, level })
     }
 

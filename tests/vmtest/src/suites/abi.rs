@@ -50,7 +50,9 @@ pub fn register(registry: &mut Registry) {
             .exclusive();
     }
     for family in Family::ALL {
-        registry.add(format!("abi/revisions/{family}"), move |_| revisions(family));
+        registry.add(format!("abi/revisions/{family}"), move |_| {
+            revisions(family)
+        });
     }
 }
 
@@ -163,7 +165,11 @@ fn pointer_is_ignored(module: Module, variant: Variant) -> Result<()> {
     lab.open(&a)?.is(Under)?;
     lab.open(&b)?.is(Over)?;
     let (_, info) = read_back(&lab)?;
-    ensure!(info[POINTER] == [0; 8], "the pointer reads {:?}", &info[POINTER]);
+    ensure!(
+        info[POINTER] == [0; 8],
+        "the pointer reads {:?}",
+        &info[POINTER]
+    );
     Ok(())
 }
 

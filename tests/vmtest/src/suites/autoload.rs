@@ -35,8 +35,8 @@ impl Installed {
         let release = uname()?.release().to_owned();
         let folder = PathBuf::from("/lib/modules").join(release).join("updates");
         let file = folder.join(module.kernel_name()).with_extension("ko");
-        let built = std::env::var(module::FILE)
-            .with_context(|| format!("{} is not set", module::FILE))?;
+        let built =
+            std::env::var(module::FILE).with_context(|| format!("{} is not set", module::FILE))?;
         fs::create_dir_all(&folder)?;
         fs::copy(&built, &file).with_context(|| built)?;
         // Made before depmod runs, so that the file goes again whatever comes.
@@ -66,7 +66,11 @@ fn autoload(module: Module, iptables: Iptables) -> Result<()> {
 
     let rule = format!("-p tcp {}", limit(1).matches());
     iptables.restore(&Ruleset::default().filter(Chain::Input, rule))?;
-    ensure!(module::is_loaded(module), "not loaded by {}", iptables.name());
+    ensure!(
+        module::is_loaded(module),
+        "not loaded by {}",
+        iptables.name()
+    );
     let users = module::users(module)?;
     ensure!(users == 1, "{users} users");
     for other in Module::ALL {

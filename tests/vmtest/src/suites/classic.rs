@@ -84,7 +84,8 @@ impl Site {
 
     fn attempt(&self, client: usize) -> Result<crate::net::tcp::Attempt> {
         let from = Some(self.clients[client]);
-        self.home.within(|| Client::connect(from, self.echo.address()))
+        self.home
+            .within(|| Client::connect(from, self.echo.address()))
     }
 
     fn open_25(&self) -> Result<Vec<Client>> {
@@ -141,7 +142,10 @@ fn retries(module: Module, site: &Site) -> Result<()> {
                 let _ = site.attempt(0);
                 served[round % LIMIT].echo().is_err()
             });
-            ensure!(lost, "no connection is lost: RefusedAttemptsCounted makes no difference");
+            ensure!(
+                lost,
+                "no connection is lost: RefusedAttemptsCounted makes no difference"
+            );
         }
     }
     Ok(())

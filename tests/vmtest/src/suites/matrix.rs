@@ -99,7 +99,10 @@ impl Matrix {
             Family::Ipv6 => 128,
         };
         let inside = if self.mask < width {
-            flip_bit(address, self.mask.max(address::free_bit(self.variant.family)))
+            flip_bit(
+                address,
+                self.mask.max(address::free_bit(self.variant.family)),
+            )
         } else {
             address
         };

@@ -27,14 +27,16 @@ pub fn register(registry: &mut Registry) {
     }
     for front_end in FrontEnd::ALL {
         registry
-            .add(format!("netns/dies_with_rules/{front_end}"), move |module| {
-                dies_with_rules(module, front_end)
-            })
+            .add(
+                format!("netns/dies_with_rules/{front_end}"),
+                move |module| dies_with_rules(module, front_end),
+            )
             .exclusive();
         registry
-            .add(format!("netns/dies_under_traffic/{front_end}"), move |module| {
-                dies_under_traffic(module, front_end)
-            })
+            .add(
+                format!("netns/dies_under_traffic/{front_end}"),
+                move |module| dies_under_traffic(module, front_end),
+            )
             .exclusive();
     }
 }

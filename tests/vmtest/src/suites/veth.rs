@@ -81,9 +81,8 @@ impl Network {
                 .concat(),
             )
         })?;
-        server.within(|| {
-            link::ip(&[link::addresses("uplink", &far[1..]), route(far[0])].concat())
-        })?;
+        server
+            .within(|| link::ip(&[link::addresses("uplink", &far[1..]), route(far[0])].concat()))?;
         client.within(|| link::wait_until_running(&["uplink"]))?;
         router.within(|| link::wait_until_running(&["clients", "servers"]))?;
         server.within(|| link::wait_until_running(&["uplink"]))?;

@@ -15,8 +15,10 @@ use crate::registry::Registry;
 use crate::rules::{limit, Chain, Ruleset, Target};
 use crate::variant::{Module, Path, Transport, Variant};
 
+type Scenario = fn(&mut Zones) -> Result<()>;
+
 pub fn register(registry: &mut Registry) {
-    let scenarios: [(&str, fn(&mut Zones) -> Result<()>); 4] = [
+    let scenarios: [(&str, Scenario); 4] = [
         ("same_tuple_in_two_zones", same_tuple_in_two_zones),
         ("of_the_original_direction", of_the_original_direction),
         ("of_the_reply_direction", of_the_reply_direction),

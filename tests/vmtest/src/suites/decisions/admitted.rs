@@ -15,14 +15,32 @@ pub fn register(registry: &mut Registry) {
     // Unconfirmed at INPUT on the wire, confirmed and not assured on loopback.
     for path in [Path::Wire, Path::Loopback] {
         each(registry, "new", path, Variant::all(), new);
-        each(registry, "clients_apart", path, Variant::few(), clients_apart);
+        each(
+            registry,
+            "clients_apart",
+            path,
+            Variant::few(),
+            clients_apart,
+        );
         each(registry, "close", path, Variant::all(), close);
         each(registry, "time_wait", path, Variant::tcp(), time_wait);
         let few = Variant::sample(Transport::Tcp);
         each(registry, "half_closed", path, few, half_closed);
     }
-    each(registry, "established", Path::Wire, Variant::all(), established);
-    each(registry, "limit_zero", Path::Wire, Variant::all(), limit_zero);
+    each(
+        registry,
+        "established",
+        Path::Wire,
+        Variant::all(),
+        established,
+    );
+    each(
+        registry,
+        "limit_zero",
+        Path::Wire,
+        Variant::all(),
+        limit_zero,
+    );
 }
 
 /// The limit itself is not over the limit; one more is.

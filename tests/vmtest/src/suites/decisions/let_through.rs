@@ -25,7 +25,13 @@ pub fn register(registry: &mut Registry) {
     loopback("let_through_assured_unseen", assured_unseen);
     for path in [Path::Wire, Path::Loopback] {
         let few = Variant::few();
-        each(registry, "over_until_assured", path, few, over_until_assured);
+        each(
+            registry,
+            "over_until_assured",
+            path,
+            few,
+            over_until_assured,
+        );
     }
 }
 
@@ -74,7 +80,8 @@ fn not_yet_assured(lab: &mut Lab) -> Result<()> {
     lab.open(&a)?.is(Under)?;
     lab.open(&b)?.is(Over)?;
     lab.settle()?;
-    lab.again(&a)?.differs(Under, Over, RefusedAttemptsCounted)?;
+    lab.again(&a)?
+        .differs(Under, Over, RefusedAttemptsCounted)?;
     lab.close(&a)?;
     lab.open(&c)?.differs(Under, Over, RefusedAttemptsCounted)
 }

@@ -6,17 +6,17 @@ use anyhow::Result;
 
 use super::each;
 use crate::decision::Verdict::{Dropped, Over, Under};
-use crate::difference::Difference::{
-    AssuredDropped, OlderConnectionAdded, RefusedAttemptsCounted,
-};
+use crate::difference::Difference::{AssuredDropped, OlderConnectionAdded, RefusedAttemptsCounted};
 use crate::flow::Flow;
 use crate::lab::Lab;
 use crate::registry::Registry;
 use crate::rules::{limit, Limit, Target};
 use crate::variant::{Path, Variant};
 
+type Scenario = fn(&mut Lab) -> Result<()>;
+
 pub fn register(registry: &mut Registry) {
-    let scenarios: [(&str, fn(&mut Lab) -> Result<()>); 5] = [
+    let scenarios: [(&str, Scenario); 5] = [
         ("older/limit_zero", limit_zero),
         ("older/limit_one", limit_one),
         ("older/limit_two", limit_two),

@@ -7,7 +7,7 @@ use std::ops::RangeInclusive;
 
 use anyhow::Result;
 
-use super::each;
+use super::{add, each};
 use crate::decision::Series;
 use crate::decision::Verdict::Under;
 use crate::difference::Difference::StaleWithinJiffy;
@@ -20,11 +20,16 @@ use crate::variant::{Path, Variant};
 pub fn register(registry: &mut Registry) {
     let mut wire = |name, scenario| each(registry, name, Path::Wire, Variant::all(), scenario);
     wire("pending/dropped_later", dropped_later);
-    wire("pending/forgotten_on_the_same_cpu", forgotten_on_the_same_cpu);
+    wire(
+        "pending/forgotten_on_the_same_cpu",
+        forgotten_on_the_same_cpu,
+    );
     wire("pending/forgotten_on_another_cpu", forgotten_on_another_cpu);
-    let few = Variant::few();
-    let name = "pending/counts_on_another_cpu";
-    each(registry, name, Path::Wire, few, counts_on_another_cpu);
+    for variant in Variant::few() {
+        let name = "pending/counts_on_another_cpu";
+        // Both CPUs must be free at the same time.
+        add(registry, name, Path::Wire, variant, counts_on_another_cpu).exclusive();
+    }
 }
 
 fn install(lab: &mut Lab) -> Result<()> {
@@ -47,7 +52,7 @@ fn dropped_later(lab: &mut Lab) -> Result<()> {
 pub fn over_of_two_in_one_jiffy(
     lab: &mut Lab,
     cpus: [usize; 2],
-    clients: RangeInclusive<u8>,
+    clients: RangeInclusive<u16>,
 ) -> Result<Series<u64>> {
     lab.repeat("over the limit", clients, |lab, client| {
         let [first, second] = [lab.flow_of(client).first()?, lab.flow_of(client).first()?];
@@ -58,7 +63,7 @@ pub fn over_of_two_in_one_jiffy(
 /// A look-up on the CPU that added it shows at once that it is gone.
 fn forgotten_on_the_same_cpu(lab: &mut Lab) -> Result<()> {
     install(lab)?;
-    over_of_two_in_one_jiffy(lab, [0, 0], 1..=200)?.may_differ(0, 1, StaleWithinJiffy)
+    over_of_two_in_one_jiffy(lab, [0, 0], 1..=2000)?.may_differ(0, 1, StaleWithinJiffy)
 }
 
 /// Two jiffies later, so does a look-up anywhere.
@@ -75,7 +80,7 @@ fn forgotten_on_another_cpu(lab: &mut Lab) -> Result<()> {
 /// Until then it counts there: it may be just about to be confirmed.
 fn counts_on_another_cpu(lab: &mut Lab) -> Result<()> {
     install(lab)?;
-    over_of_two_in_one_jiffy(lab, [0, 1], 2..=200)?.is(1)?;
+    over_of_two_in_one_jiffy(lab, [0, 1], 2..=2000)?.is(1)?;
     lab.settle()?;
     let [c, d] = lab.flows();
     lab.open(&c)?.is(Under)?;

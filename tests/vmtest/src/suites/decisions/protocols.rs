@@ -19,7 +19,13 @@ pub fn register(registry: &mut Registry) {
     let variants = || Variant::all().filter(|variant| variant.transport == Transport::Udp);
     each(registry, "protocol/icmp", Path::Wire, variants(), icmp);
     each(registry, "protocol/sctp", Path::Wire, variants(), sctp);
-    each(registry, "protocol/unknown", Path::Wire, variants(), unknown);
+    each(
+        registry,
+        "protocol/unknown",
+        Path::Wire,
+        variants(),
+        unknown,
+    );
     each(registry, "untracked", Path::Wire, Variant::few(), untracked);
 }
 
@@ -48,9 +54,8 @@ fn sctp(lab: &mut Lab) -> Result<()> {
     let [a, b] = lab.flows();
     let other = lab.flow_of(2);
     lab.install(limit(1).of("-p sctp").target(Target::Drop))?;
-    let init = |flow: &crate::flow::Flow| {
-        packet::sctp_init(flow.tuple.source, flow.tuple.destination)
-    };
+    let init =
+        |flow: &crate::flow::Flow| packet::sctp_init(flow.tuple.source, flow.tuple.destination);
     lab.decide("INIT", &a, &init(&a)?)?.is(Under)?;
     lab.decide("the same INIT", &a, &init(&a)?)?.is(Under)?;
     lab.decide("another INIT", &b, &init(&b)?)?.is(Over)?;

@@ -31,7 +31,7 @@ const EACH: usize = 40;
 /// However they interleave, as many as the limit says are told "under".
 fn race(lab: &mut Lab, target: Target) -> Result<()> {
     const ROUNDS: usize = 5;
-    const ATTEMPTS: u8 = 50;
+    const ATTEMPTS: u16 = 50;
     lab.install(limit(LIMIT).target(target))?;
     let mut conclusive = 0;
     for client in 0..ATTEMPTS {

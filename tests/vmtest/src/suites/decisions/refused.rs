@@ -17,13 +17,25 @@ use crate::variant::{Path, Transport, Variant};
 pub fn register(registry: &mut Registry) {
     let mut wire = |name, scenario| each(registry, name, Path::Wire, Variant::all(), scenario);
     wire("refused_forgotten/drop", |lab| forgotten(lab, Target::Drop));
-    wire("refused_forgotten/reject", |lab| forgotten(lab, Target::Reject));
+    wire("refused_forgotten/reject", |lab| {
+        forgotten(lab, Target::Reject)
+    });
     wire("refused_retries", retries);
     wire("refused_then_under", forgotten_then_under);
-    wire("refused_keeps_established/drop", |lab| keeps_established(lab, Target::Drop));
-    wire("refused_keeps_established/reject", |lab| keeps_established(lab, Target::Reject));
+    wire("refused_keeps_established/drop", |lab| {
+        keeps_established(lab, Target::Drop)
+    });
+    wire("refused_keeps_established/reject", |lab| {
+        keeps_established(lab, Target::Reject)
+    });
 
-    each(registry, "refused_closed", Path::Loopback, Variant::tcp(), closed);
+    each(
+        registry,
+        "refused_closed",
+        Path::Loopback,
+        Variant::tcp(),
+        closed,
+    );
     let mut loopback =
         |name, scenario| each(registry, name, Path::Loopback, Variant::all(), scenario);
     loopback("refused_kept", kept);
@@ -51,11 +63,15 @@ fn forgotten(lab: &mut Lab, target: Target) -> Result<()> {
     for b in lab.flows::<3>() {
         lab.open(&b)?.is(Over)?;
         let reply = lab.outside.reply(&b)?;
-        ensure!(reply == refusal(target, transport), "the client sees {reply:?}");
+        ensure!(
+            reply == refusal(target, transport),
+            "the client sees {reply:?}"
+        );
         lab.check_tracked(&b, false)?;
         lab.settle()?;
     }
-    lab.again(&a)?.differs(Under, Over, RefusedAttemptsCounted)?;
+    lab.again(&a)?
+        .differs(Under, Over, RefusedAttemptsCounted)?;
     lab.close(&a)?;
     lab.open(&c)?.is(Under)
 }
@@ -106,7 +122,8 @@ fn closed(lab: &mut Lab) -> Result<()> {
     lab.open(&b)?.is(Over)?;
     lab.check_state(&b, "CLOSE")?;
     lab.settle()?;
-    lab.again(&a)?.differs(Under, Over, RefusedAttemptsCounted)?;
+    lab.again(&a)?
+        .differs(Under, Over, RefusedAttemptsCounted)?;
     lab.close(&a)?;
     lab.open(&c)?.is(Under)?;
     lab.open(&d)?.is(Over)
@@ -123,7 +140,8 @@ fn kept(lab: &mut Lab) -> Result<()> {
         lab.check_state(&b, "SYN_SENT")?;
     }
     lab.settle()?;
-    lab.again(&a)?.differs(Under, Over, RefusedAttemptsCounted)?;
+    lab.again(&a)?
+        .differs(Under, Over, RefusedAttemptsCounted)?;
     lab.close(&a)?;
     lab.open(&c)?.differs(Under, Over, RefusedAttemptsCounted)
 }

@@ -16,12 +16,8 @@ use crate::variant::{Path, Transport, Variant};
 
 pub fn register(registry: &mut Registry) {
     let mut wire = |name, scenario| each(registry, name, Path::Wire, Variant::all(), scenario);
-    wire("unparsable/above", |lab| {
-        truncated(lab, limit(10))
-    });
-    wire("unparsable/upto", |lab| {
-        truncated(lab, limit(10).upto())
-    });
+    wire("unparsable/above", |lab| truncated(lab, limit(10)));
+    wire("unparsable/upto", |lab| truncated(lab, limit(10).upto()));
     wire("known_to_the_table_only", known_to_the_table_only);
 }
 

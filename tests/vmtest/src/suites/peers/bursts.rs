@@ -53,7 +53,7 @@ fn many_new_in_one_jiffy(lab: &mut Lab) -> Result<()> {
     let tun = lab.outside.tun()?;
     for flow in &flows {
         tun.send(&flow.first()?)?;
-        tun.send(&flow.from_client(Flags::RST)?)?;
+        tun.send(&flow.by_client(Flags::RST)?)?;
     }
     lab.settle()?;
     let [a] = lab.flows();

@@ -8,9 +8,7 @@ use anyhow::Result;
 
 use super::wire;
 use crate::decision::Verdict::{Dropped, Over, Under};
-use crate::difference::Difference::{
-    AssuredDropped, RefusedAttemptsCounted, StaleWithinJiffy,
-};
+use crate::difference::Difference::{AssuredDropped, RefusedAttemptsCounted, StaleWithinJiffy};
 use crate::lab::Lab;
 use crate::net::address::{self, PORT};
 use crate::net::netns::Netns;
@@ -64,7 +62,8 @@ pub fn register(registry: &mut Registry) {
             "2025_03_first_entry_of_a_key_is_initialised",
             variant,
             first_entry,
-        );
+        )
+        .exclusive();
         registry.add(
             format!("peers/2026_07_zones_are_told_apart/{variant}"),
             move |module| zones_are_told_apart(&mut Zones::new(module, variant)?),
@@ -92,7 +91,7 @@ pub fn register(registry: &mut Registry) {
 /// The same packet twice before conntrack has confirmed it, and once it has.
 fn two_packets_in_one_jiffy(lab: &mut Lab) -> Result<()> {
     let twice = |lab: &mut Lab| {
-        lab.repeat("over the limit", 1..=200, |lab, client| {
+        lab.repeat("over the limit", 1..=2000, |lab, client| {
             let packet = lab.flow_of(client).first()?;
             lab.matched_in_one_jiffy([0, 0], [&packet, &packet])
         })
@@ -122,10 +121,10 @@ fn counts_fall_without_syn(lab: &mut Lab) -> Result<()> {
 /// What an entry of a new key holds decides when it may be forgotten.
 fn first_entry(lab: &mut Lab) -> Result<()> {
     lab.install_before(limit(1), "-j DROP")?;
-    for (cpus, clients) in [([0, 1], 1..=100), ([1, 0], 101..=200)] {
+    for (cpus, clients) in [([0, 1], 1..=2000), ([1, 0], 2001..=4000)] {
         over_of_two_in_one_jiffy(lab, cpus, clients)?.is(1)?;
     }
-    for client in 201..=206 {
+    for client in 5001..=5006 {
         let [a, b] = [lab.flow_of(client), lab.flow_of(client)];
         system::pin_to_cpu(0)?;
         lab.open(&a)?.is(Under)?;
@@ -169,7 +168,7 @@ fn late_packet(lab: &mut Lab) -> Result<()> {
 fn retry_over_limit(lab: &mut Lab) -> Result<()> {
     const LIMIT: usize = 3;
     lab.install(limit(LIMIT as u32).target(Target::Reject))?;
-    lab.repeat("packets refused", 1..=100, |lab, client| {
+    lab.repeat("packets refused", 1..=2000, |lab, client| {
         let mut admitted = [(); LIMIT].map(|()| lab.flow_of(client));
         for flow in &mut admitted {
             lab.open(flow)?.is(Under)?;

@@ -13,10 +13,11 @@ use crate::decision::Verdict::{Over, Under};
 use crate::lab::Lab;
 use crate::module::{self, Reload};
 use crate::net::flood::Flood;
+use crate::net::link;
 use crate::registry::Registry;
 use crate::rules::{limit, Chain, Ruleset, Target};
 use crate::system;
-use crate::variant::{Module, Path, Transport, Variant};
+use crate::variant::{Family, FrontEnd, Module, Path, Transport, Variant};
 
 pub fn register(registry: &mut Registry) {
     for variant in Variant::few() {
@@ -27,11 +28,19 @@ pub fn register(registry: &mut Registry) {
             no_reference_is_leaked,
         );
     }
+    registry
+        .add("peers/2025_02_jiffies_wrap", |module| {
+            let variant = Variant {
+                family: Family::Ipv4,
+                front_end: FrontEnd::Nft,
+                transport: Transport::Udp,
+            };
+            jiffies_wrap(&mut Lab::new(module, variant, Path::Wire)?)
+        })
+        .exclusive()
+        .slow()
+        .timeout(400);
     for variant in Variant::sample(Transport::Udp) {
-        wire(registry, "2025_02_jiffies_wrap", variant, jiffies_wrap)
-            .exclusive()
-            .slow()
-            .timeout(400);
         registry
             .add(
                 format!("peers/2026_06_unloaded_while_cleaning_up/{variant}"),
@@ -82,12 +91,13 @@ fn jiffies_wrap(lab: &mut Lab) -> Result<()> {
         "the machine has been up for {:?} already",
         uptime()?
     );
-    link_timeouts()?;
+    // Entries must not time out while this waits.
+    link::conntrack_timeout("udp_timeout", 1000)?;
+    link::conntrack_timeout("udp_timeout_stream", 1000)?;
     lab.install(limit(1).target(Target::Drop))?;
     let [mut a, b, mut c, d] = lab.flows();
-    let wait_for = |until: Duration| {
-        uptime().map(|now| std::thread::sleep(until.saturating_sub(now)))
-    };
+    let wait_for =
+        |until: Duration| uptime().map(|now| std::thread::sleep(until.saturating_sub(now)));
     wait_for(WRAP - MARGIN)?;
     lab.open(&a)?.is(Under)?;
     lab.establish(&mut a)?.is(Under)?;
@@ -100,12 +110,6 @@ fn jiffies_wrap(lab: &mut Lab) -> Result<()> {
     lab.open(&d)?.is(Over)?;
     lab.close(&c)?;
     lab.open(&d)?.is(Under)
-}
-
-/// Entries must not time out while this waits.
-fn link_timeouts() -> Result<()> {
-    crate::net::link::conntrack_timeout("udp_timeout", 1000)?;
-    crate::net::link::conntrack_timeout("udp_timeout_stream", 1000)
 }
 
 /// Many keys, all of whose connections are gone, so that there is much to clean up; then the rule

@@ -25,10 +25,9 @@ pub fn register(registry: &mut Registry) {
         add("saved_counters_agree", saved_counters_agree);
     }
     for variant in Variant::sample(Transport::Udp) {
-        registry.add(
-            format!("rules/another_is_added/{variant}"),
-            move |module| another_is_added(module, variant),
-        );
+        registry.add(format!("rules/another_is_added/{variant}"), move |module| {
+            another_is_added(module, variant)
+        });
     }
     registry.add("rules/legacy_and_nft_at_once", legacy_and_nft_at_once);
 }

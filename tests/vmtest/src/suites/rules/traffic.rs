@@ -14,9 +14,10 @@ use crate::variant::{Module, Path, Transport, Variant};
 pub fn register(registry: &mut Registry) {
     for variant in Variant::all().filter(|variant| variant.transport == Transport::Udp) {
         registry
-            .add(format!("rules/change_under_traffic/{variant}"), move |module| {
-                change_under_traffic(module, variant)
-            })
+            .add(
+                format!("rules/change_under_traffic/{variant}"),
+                move |module| change_under_traffic(module, variant),
+            )
             .exclusive();
     }
 }

@@ -23,9 +23,10 @@ pub fn register(registry: &mut Registry) {
     }
     for variant in Variant::sample(Transport::Udp) {
         registry
-            .add(format!("rules/unload_under_traffic/{variant}"), move |module| {
-                unload_under_traffic(module, variant)
-            })
+            .add(
+                format!("rules/unload_under_traffic/{variant}"),
+                move |module| unload_under_traffic(module, variant),
+            )
             .exclusive();
     }
 }
