@@ -40,6 +40,11 @@ pub struct Lab {
 }
 
 impl Lab {
+    /// The implementation that is loaded.
+    pub fn module(&self) -> Module {
+        self.module
+    }
+
     pub fn new(module: Module, variant: Variant, path: Path) -> Result<Self> {
         Ok(Self {
             module,

@@ -44,7 +44,7 @@ pub struct Registry {
 }
 
 impl Registry {
-    const TIMEOUT: Duration = Duration::from_secs(20);
+    const TIMEOUT: Duration = Duration::from_secs(60);
 
     pub fn add(
         &mut self,

@@ -15,16 +15,9 @@ use crate::system;
 use crate::variant::{Family, FrontEnd, Module};
 
 pub fn register(registry: &mut Registry) {
-    for family in Family::ALL {
-        for front_end in FrontEnd::ALL {
-            let iptables = Iptables { family, front_end };
-            registry
-                .add(format!("autoload/{family}-{front_end}"), move |module| {
-                    autoload(module, iptables)
-                })
-                .exclusive();
-        }
-    }
+    registry
+        .add("autoload/by_each_front_end", autoload)
+        .exclusive();
 }
 
 /// The file where modules are looked for that did not come with the kernel.
@@ -48,29 +41,34 @@ impl Installed {
 
 impl Drop for Installed {
     fn drop(&mut self) {
-        // The next test that installs the module puts both in order again.
+        // What depmod has written finds no file any more, and the module is loaded by then.
         let _ = fs::remove_file(&self.0);
-        let _ = system::run("depmod", &[], "");
     }
 }
 
-fn autoload(module: Module, iptables: Iptables) -> Result<()> {
+fn autoload(module: Module) -> Result<()> {
     module::wait_until_unused(module)?;
     let _reload = Reload(module);
     let _installed = match module {
         Module::Rs => Some(Installed::new(module)?),
         Module::InTree => None,
     };
-    module::unload(module)?;
+    for family in Family::ALL {
+        for front_end in FrontEnd::ALL {
+            let iptables = Iptables { family, front_end };
+            loaded_by(iptables, module).with_context(|| iptables.name())?;
+        }
+    }
+    Ok(())
+}
+
+fn loaded_by(iptables: Iptables, module: Module) -> Result<()> {
+    module::unload(module).context("unload")?;
     ensure!(!module::is_loaded(module), "still loaded");
 
     let rule = format!("-p tcp {}", limit(1).matches());
     iptables.restore(&Ruleset::default().filter(Chain::Input, rule))?;
-    ensure!(
-        module::is_loaded(module),
-        "not loaded by {}",
-        iptables.name()
-    );
+    ensure!(module::is_loaded(module), "not loaded");
     let users = module::users(module)?;
     ensure!(users == 1, "{users} users");
     for other in Module::ALL {
@@ -80,5 +78,6 @@ fn autoload(module: Module, iptables: Iptables) -> Result<()> {
             other.kernel_name()
         );
     }
-    Ok(())
+    iptables.restore(&Ruleset::empty())?;
+    module::wait_until_unused(module)
 }

@@ -13,7 +13,7 @@ use crate::net::tun::Tun;
 use crate::registry::Registry;
 use crate::rules::{limit, Target};
 use crate::system::{self, JIFFY};
-use crate::variant::{Path, Transport, Variant};
+use crate::variant::{Module, Path, Transport, Variant};
 
 pub fn register(registry: &mut Registry) {
     for variant in Variant::sample(Transport::Udp) {
@@ -46,7 +46,13 @@ fn race(lab: &mut Lab, target: Target) -> Result<()> {
         ensure!(arrived == 2 * EACH as u64, "{arrived} packets arrived");
         if prompt == [true, true] {
             let under = arrived - over;
-            ensure!(under == LIMIT.into(), "{under} under a limit of {LIMIT}");
+            // In-tree may count an attempt that it has just refused on the other CPU in the place of
+            // a connection that there was room for.
+            let allowed = match lab.module() {
+                Module::Rs => under == LIMIT.into(),
+                Module::InTree => under <= LIMIT.into(),
+            };
+            ensure!(allowed, "{under} under a limit of {LIMIT}");
             conclusive += 1;
         }
         if conclusive == ROUNDS {
