@@ -23,23 +23,39 @@ in_build_root() {
         --bind "$out:/out" --bind "$cache_dir/cargo:/cargo" -- "$@"
 }
 
-# build_module DIR: build xt_connlimit_rs.ko and put it into DIR.
-build_module() { with_lock "module-$checkout_key" build_module_locked "$1"; }
+# source_key PATH...: of the contents of all files there.
+source_key() {
+    (cd "$checkout" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | short_hash
+}
 
-build_module_locked() {
+# build_module DIR: build xt_connlimit_rs.ko, unless that has been done, and put it into DIR.
+build_module() {
+    local key
+    key=$(source_key Kbuild Makefile rust scripts/check-kernel scripts/kernel-variables xt_connlimit_rs.rs)
+    cache_entry module "$key-$kernel_key" make_module
+    cp "$REPLY/xt_connlimit_rs.ko" "$1/"
+}
+
+make_module() {
     say "building xt_connlimit_rs.ko for kernel $kernel_release"
-    quietly "$cache_dir/module-$checkout_key.log" in_build_root \
+    quietly "$cache_dir/module.log" in_build_root \
         make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module modules
     cp "$cache_dir/build-$checkout_key-$kernel_key/module/xt_connlimit_rs.ko" "$1/"
     prune_builds
 }
 
-# build_vmtest DIR: build the test runner that runs in the VM and put it into DIR.
-build_vmtest() { with_lock "vmtest-$checkout_key" build_vmtest_locked "$1"; }
+# build_vmtest DIR: build the test runner that runs in the VM, unless that has been done, and put it
+# into DIR.
+build_vmtest() {
+    local key
+    key=$(source_key Cargo.toml Cargo.lock tests/vmtest)
+    cache_entry vmtest "$key-$root_key" make_vmtest
+    cp "$REPLY/vmtest" "$1/"
+}
 
-build_vmtest_locked() {
+make_vmtest() {
     say "building the test runner"
-    quietly "$cache_dir/vmtest-$checkout_key.log" in_cargo build --release --locked --target x86_64-unknown-linux-gnu -p vmtest
+    quietly "$cache_dir/vmtest.log" in_cargo build --release --locked --target x86_64-unknown-linux-gnu -p vmtest
     cp "$vmtest" "$1/"
 }
 

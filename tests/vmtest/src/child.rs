@@ -98,6 +98,10 @@ impl Child {
         }))
     }
 
+    fn time_left(&self) -> Duration {
+        self.timeout.saturating_sub(self.started.elapsed())
+    }
+
     /// Takes in what the test has written by now.
     fn listen(&mut self) -> Result<()> {
         while let Some(output) = &mut self.output {
@@ -113,15 +117,16 @@ impl Child {
     }
 }
 
-/// Waits until one of them writes or ends.
-pub fn wait_for_news(children: &[&Child], at_most: Duration) -> Result<()> {
+/// Waits until one of them writes or ends, or its time is up.
+pub fn wait_for_news(children: &[&Child]) -> Result<()> {
     /// How soon to look again at one that has closed its output, but not ended yet.
     const SOON: Duration = Duration::from_millis(3);
     let outputs: Vec<&File> = children.iter().filter_map(|c| c.output.as_ref()).collect();
     let patience = if outputs.len() < children.len() {
         SOON
     } else {
-        at_most
+        let left = children.iter().map(|child| child.time_left()).min();
+        left.unwrap_or_default() + SOON
     };
     let mut waiting: Vec<PollFd> = outputs
         .iter()

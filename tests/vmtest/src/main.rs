@@ -63,6 +63,9 @@ struct Selection {
     /// Take tests in that need minutes, too.
     #[arg(long)]
     slow: bool,
+    /// Leave tests out whose names have this part.
+    #[arg(long, value_name = "PART")]
+    skip: Vec<String>,
     /// Parts of names; with none, all tests.
     filters: Vec<String>,
 }
@@ -76,7 +79,12 @@ impl Selection {
                 case.name.contains(filter.as_str())
             }
         };
-        (self.slow || !case.slow) && (self.filters.is_empty() || self.filters.iter().any(named))
+        (self.slow || !case.slow)
+            && (self.filters.is_empty() || self.filters.iter().any(named))
+            && !self
+                .skip
+                .iter()
+                .any(|part| case.name.contains(part.as_str()))
     }
 }
 

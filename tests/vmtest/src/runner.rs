@@ -5,7 +5,6 @@
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::thread;
-use std::time::Duration;
 
 use anyhow::{bail, Result};
 
@@ -67,7 +66,7 @@ fn run_all(
         if running.is_empty() {
             return Ok(());
         }
-        child::wait_for_news(&running, Duration::from_millis(50))?;
+        child::wait_for_news(&running)?;
     }
 }
 
