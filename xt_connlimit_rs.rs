@@ -4,7 +4,7 @@
 //!
 //! It takes the place of the in-tree match of that name, and is understood by the same iptables.
 //! What is counted, for whom, and what is decided, is in this file; how it is counted is in
-//! [`counting`], and what the kernel is asked for in [`netfilter`].
+//! [`counting`] and [`table`], and what the kernel is asked for in [`netfilter`].
 //!
 //! C header:
 //! [`xt_connlimit.h`](srctree/include/uapi/linux/netfilter/xt_connlimit.h)
@@ -13,14 +13,16 @@
 mod bindings;
 #[path = "rust/counting/mod.rs"]
 mod counting;
+#[path = "rust/hash.rs"]
+mod hash;
 #[path = "rust/netfilter/mod.rs"]
 mod netfilter;
-#[path = "rust/siphash.rs"]
-mod siphash;
 #[path = "rust/statistics.rs"]
 mod statistics;
 #[path = "rust/sync.rs"]
 mod sync;
+#[path = "rust/table.rs"]
+mod table;
 
 use core::{
     marker::PhantomData,
@@ -33,9 +35,9 @@ use counting::{
     Answer,
     Fate,
     Moment,
-    Sighting,
-    Table, //
+    Sighting, //
 };
+use hash::HashKey;
 use kernel::{
     debugfs,
     prelude::*,
@@ -44,6 +46,8 @@ use kernel::{
 };
 use netfilter::{
     conntrack::{
+        self,
+        Ends,
         Identity,
         Net,
         Progress, //
@@ -55,6 +59,10 @@ use netfilter::{
         Ipv4,
         Ipv6, //
     },
+    upkeep::{
+        Jiffies,
+        Upkeep, //
+    },
     xtables::{
         Match,
         MatchTable,
@@ -64,6 +72,7 @@ use netfilter::{
     }, //
 };
 use statistics::DROPPED;
+use table::Table;
 
 module! {
     type: ConnlimitModule,
@@ -127,17 +136,27 @@ enum Side {
 }
 
 /// What connections are counted by: a network, and the zone that their tuples are unique in.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 struct Key<F: Family> {
     network: F::Address,
     zone: u16,
 }
 
 impl<F: Family> counting::Key for Key<F> {
-    fn words(&self) -> [u64; 3] {
-        let [a, b] = self.network.words();
+    #[inline]
+    fn hash(&self, key: &HashKey) -> u32 {
+        self.network.hash(self.zone, key)
+    }
+}
 
-        [a, b, self.zone.into()]
+static_assert!(conntrack::TAG_BITS <= counting::TAG_BITS);
+
+impl<F: Family> counting::Connection for Ends<F> {
+    #[inline]
+    fn hash(&self, tag: u16, key: &HashKey) -> u32 {
+        let [a, b] = self.ids().map(u64::from);
+
+        F::Address::hash_pair(self.addresses(), a | b << 16 | u64::from(tag) << 32, key)
     }
 }
 
@@ -150,7 +169,7 @@ struct Rule<F: Family> {
     /// Whether packets match that are not over the limit.
     invert: bool,
     #[pin]
-    table: Table<Key<F>, Identity<F>>,
+    table: Table<Key<F>, Ends<F>>,
 }
 
 impl From<Progress> for counting::Progress {
@@ -166,9 +185,11 @@ impl From<Progress> for counting::Progress {
 /// What a namespace tells of its connections.
 struct Namespace<'a>(&'a Net);
 
-impl<F: Family> counting::Environment<Identity<F>> for Namespace<'_> {
-    fn fate(&self, connection: &Identity<F>) -> Fate {
-        match connection.find(self.0) {
+impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
+    const HZ: u32 = context::HZ;
+
+    fn fate(&self, key: &Key<F>, ends: &Ends<F>, tag: u16) -> Fate {
+        match Identity::new(key.zone, *ends, tag).find(self.0) {
             None => Fate::Unknown,
             Some(found) if found.is_closed() => Fate::Closed,
             Some(found) => Fate::Live {
@@ -180,7 +201,7 @@ impl<F: Family> counting::Environment<Identity<F>> for Namespace<'_> {
     fn moment(&self) -> Moment {
         Moment {
             now: context::jiffies(),
-            context: context::current(),
+            thread: context::current(),
         }
     }
 }
@@ -214,8 +235,8 @@ impl<F: Family> Match for Connlimit<F> {
         }))
     }
 
-    fn matches(rule: Pin<&Rule<F>>, packet: &Packet<'_, F>) -> Verdict {
-        let Some((connection, progress)) = packet.connection() else {
+    fn matches(rule: Pin<&Rule<F>>, packet: &Packet<'_, F>, upkeep: &Upkeep) -> Verdict {
+        let Some((identity, progress)) = packet.connection() else {
             DROPPED.unparsable.add(1, Relaxed);
             return Verdict::HotDrop;
         };
@@ -226,16 +247,18 @@ impl<F: Family> Match for Connlimit<F> {
         };
         let key = Key {
             network: address.masked(rule.mask),
-            zone: connection.zone().id(),
+            zone: identity.zone_id(),
         };
         let sighting = Sighting {
-            connection: &connection,
+            connection: identity.ends(),
+            tag: identity.tag(),
             progress: progress.into(),
         };
 
+        let namespace = Namespace(packet.net());
         match rule
             .table
-            .decide(&key, &sighting, rule.limit, &Namespace(packet.net()))
+            .decide(&key, &sighting, rule.limit, &namespace, upkeep)
         {
             Ok(answer) => Verdict::Matches((answer == Answer::Over) != rule.invert),
             Err(_) => {
@@ -243,5 +266,8 @@ impl<F: Family> Match for Connlimit<F> {
                 Verdict::HotDrop
             }
         }
+    }
+    fn tend(rule: Pin<&Rule<F>>, net: &Net, upkeep: &Upkeep) -> Option<Jiffies> {
+        rule.table.sweep(&Namespace(net), upkeep)
     }
 }

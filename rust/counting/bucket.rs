@@ -3,57 +3,78 @@
 //! The connections of one key.
 
 use super::{
+    answer,
+    crowd::Crowd,
     entry::Entry,
+    indexed::Hashed,
     Answer,
+    Connection,
+    Context,
     Environment,
-    Moment,
+    Key,
     Progress,
     Sighting, //
 };
+use crate::hash::HashKey;
 use kernel::{
     alloc::AllocError,
     prelude::*, //
 };
 
-/// Buckets of up to so many connections are verified whenever a decision depends on it, larger ones
-/// once in a jiffy.
-const ALWAYS_VERIFIED: usize = 32;
-
-/// At most so many connections are looked up at once. A larger bucket is verified by turns.
-const LOOKED_UP_AT_ONCE: usize = 1024;
-
-/// How many connections are looked up for each one that is added, so that those that are gone are
-/// found also where no decision depends on them.
-const LOOKED_UP_PER_ADDED: usize = 2;
-
-/// The connections of one key.
-pub(super) struct Bucket<C> {
-    entries: KVec<Entry<C>>,
-    /// Where the next verification goes on.
-    next: usize,
-    /// The jiffy of the last one.
-    verified: Option<u32>,
+enum Connections<C> {
+    /// Most keys have one, so that one costs little.
+    One(Entry<C>),
+    Crowd(KBox<Crowd<C>>),
+    /// To be removed.
+    None,
 }
 
-/// What counts in a bucket beside the connection of a packet.
-struct Others {
-    counted: usize,
-    presumed_refused: usize,
+/// A key and its connections.
+pub(super) struct Bucket<K, C> {
+    key: K,
+    connections: Connections<C>,
 }
 
-impl<C: Copy + Eq> Bucket<C> {
-    /// Makes a bucket that remembers nothing.
-    pub(super) const fn new() -> Self {
-        Self {
-            entries: KVec::new(),
-            next: 0,
-            verified: None,
+impl<K: Key, C> Hashed for Bucket<K, C> {
+    #[inline]
+    fn hash(&self, key: &HashKey) -> u32 {
+        self.key.hash(key)
+    }
+}
+
+impl<K: Key, C: Connection> Bucket<K, C> {
+    /// Decides for a packet of a key that has no connections. Returns with the answer what is to be
+    /// remembered, if anything.
+    pub(super) fn first<E: Environment<K, C>>(
+        sighting: &Sighting<C>,
+        limit: u32,
+        context: &Context<'_, K, E>,
+    ) -> (Answer, Option<Self>) {
+        let answer = answer(1, limit);
+
+        if sighting.progress == Progress::Assured {
+            return (answer, None);
         }
+        let bucket = Self {
+            key: *context.key,
+            connections: Connections::One(Entry::new(sighting, context.stamp, answer)),
+        };
+        (answer, Some(bucket))
     }
 
-    /// Whether there is nothing to remember any more.
-    pub(super) fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+    #[inline]
+    pub(super) fn key(&self) -> &K {
+        &self.key
+    }
+
+    /// How many connections are remembered.
+    #[inline]
+    pub(super) fn len(&self) -> usize {
+        match &self.connections {
+            Connections::One(_) => 1,
+            Connections::Crowd(crowd) => crowd.len(),
+            Connections::None => 0,
+        }
     }
 
     /// Decides for a packet, and remembers its connection unless that is assured and was never
@@ -62,123 +83,88 @@ impl<C: Copy + Eq> Bucket<C> {
     /// # Errors
     ///
     /// If there is no memory to remember it. Then it is not.
-    pub(super) fn decide(
+    pub(super) fn decide<E: Environment<K, C>>(
         &mut self,
-        sighting: &Sighting<'_, C>,
+        sighting: &Sighting<C>,
         limit: u32,
-        moment: &Moment,
-        environment: &impl Environment<C>,
+        context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        let others = self.others(sighting, limit, moment, environment);
-        let known = self
-            .entries
-            .iter_mut()
-            .find(|entry| entry.is(sighting.connection));
-
-        if known.is_none() && sighting.progress == Progress::Assured {
-            return Ok(answer(others.counted.max(1), limit));
+        match &mut self.connections {
+            Connections::Crowd(crowd) => crowd.decide(sighting, limit, context),
+            Connections::One(entry) if entry.is(sighting) => {
+                let answer = answer(1, limit);
+                *entry = entry.seen_again(sighting.progress, context.stamp, answer);
+                Ok(answer)
+            }
+            Connections::One(entry) => match entry.verified(context) {
+                // That often spares the memory for a crowd.
+                None => {
+                    let (answer, first) = Self::first(sighting, limit, context);
+                    self.connections = first.map_or(Connections::None, |first| first.connections);
+                    Ok(answer)
+                }
+                Some(verified) => {
+                    *entry = verified;
+                    let crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
+                    self.decide_in_crowd(crowd, verified, sighting, limit, context)
+                }
+            },
+            Connections::None => {
+                let (answer, first) = Self::first(sighting, limit, context);
+                self.connections = first.map_or(Connections::None, |first| first.connections);
+                Ok(answer)
+            }
         }
+    }
 
-        let answer = answer(others.counted.saturating_add(1), limit);
-        if let Some(entry) = known {
-            entry.update(sighting, moment, answer);
+    /// The same where `one` is to become a crowd.
+    fn decide_in_crowd<E: Environment<K, C>>(
+        &mut self,
+        mut crowd: KBox<Crowd<C>>,
+        one: Entry<C>,
+        sighting: &Sighting<C>,
+        limit: u32,
+        context: &Context<'_, K, E>,
+    ) -> Result<Answer, AllocError> {
+        crowd.push(one, context)?;
+        let answer = crowd.decide(sighting, limit, context)?;
+
+        if let Some(one) = crowd.only() {
+            self.connections = Connections::One(one);
         } else {
-            self.entries
-                .push(Entry::new(sighting, moment, answer), GFP_ATOMIC)?;
+            self.connections = Connections::Crowd(crowd);
         }
         Ok(answer)
     }
 
-    /// Counts the other connections, having verified as many of them as the decision depends on.
-    fn others(
+    /// Looks up at most `count` connections, of those before number `*before`, from the last to the
+    /// first. Returns how many it has looked up.
+    pub(super) fn sweep<E: Environment<K, C>>(
         &mut self,
-        sighting: &Sighting<'_, C>,
-        limit: u32,
-        moment: &Moment,
-        environment: &impl Environment<C>,
-    ) -> Others {
-        let others = self.count_others(sighting.connection);
-
-        // Verification can turn "over" into "under", when connections are gone, and the other way
-        // round only when one that is presumed refused was let through.
-        let decided = others.presumed_refused == 0
-            && answer(others.counted.saturating_add(1), limit) == Answer::Under;
-        let looked_up = if decided {
-            LOOKED_UP_PER_ADDED
-        } else if self.entries.len() <= ALWAYS_VERIFIED || self.verified != Some(moment.now) {
-            self.verified = Some(moment.now);
-            LOOKED_UP_AT_ONCE
-        } else {
-            0
-        };
-
-        if looked_up == 0 {
-            return others;
-        }
-        self.verify(looked_up, moment, Some(sighting.connection), environment);
-        self.count_others(sighting.connection)
-    }
-
-    fn count_others(&self, connection: &C) -> Others {
-        let mut others = Others {
-            counted: 0,
-            presumed_refused: 0,
-        };
-
-        for entry in self.entries.iter().filter(|entry| !entry.is(connection)) {
-            if entry.counts() {
-                others.counted += 1;
-            } else {
-                others.presumed_refused += 1;
-            }
-        }
-        others
-    }
-
-    /// Looks up at most `count` connections but for `except`, and forgets those that are gone.
-    pub(super) fn verify(
-        &mut self,
+        before: &mut usize,
         count: usize,
-        moment: &Moment,
-        except: Option<&C>,
-        environment: &impl Environment<C>,
-    ) {
-        // Each turn either goes on to the next entry or takes one away, so that all of them have
-        // been seen after as many turns as there were entries.
-        for _ in 0..count.min(self.entries.len()) {
-            if self.next >= self.entries.len() {
-                self.next = 0;
+        context: &Context<'_, K, E>,
+    ) -> usize {
+        match &mut self.connections {
+            Connections::None => {
+                *before = 0;
+                0
             }
-            let Some(entry) = self.entries.get_mut(self.next) else {
-                return;
-            };
-
-            if except.is_some_and(|connection| entry.is(connection))
-                || entry.verify(environment, moment)
-            {
-                self.next += 1;
-            } else {
-                self.forget(self.next);
+            Connections::One(entry) => {
+                *before = 0;
+                match entry.verified(context) {
+                    Some(verified) => *entry = verified,
+                    None => self.connections = Connections::None,
+                }
+                1
             }
-        }
-    }
-
-    /// Forgets the entry at `index`. The last one takes its place.
-    fn forget(&mut self, index: usize) {
-        if let Some(last) = self.entries.pop() {
-            if let Some(entry) = self.entries.get_mut(index) {
-                *entry = last;
+            Connections::Crowd(crowd) => {
+                let looked_up = crowd.sweep(before, count, context);
+                if let Some(one) = crowd.only() {
+                    self.connections = Connections::One(one);
+                }
+                looked_up
             }
         }
-    }
-}
-
-/// Whether `count` connections are too many.
-fn answer(count: usize, limit: u32) -> Answer {
-    // A limit that does not fit into a `usize` cannot be exceeded.
-    if usize::try_from(limit).is_ok_and(|limit| count > limit) {
-        Answer::Over
-    } else {
-        Answer::Under
     }
 }

@@ -3,102 +3,143 @@
 //! One remembered connection.
 
 use super::{
+    indexed::Hashed,
+    threads::Stamp,
     Answer,
+    Connection,
+    Context,
     Environment,
     Fate,
-    Moment,
     Progress,
-    Sighting, //
+    Sighting,
+    TAG_BITS, //
 };
+use crate::hash::HashKey;
 
-/// After so many jiffies a connection that conntrack does not have is not about to be confirmed any
-/// more.
-const CONFIRMED_WITHIN: u32 = 2;
-
-/// Whether conntrack had a connection when it was last seen or looked up.
-#[derive(Clone, Copy)]
-enum Standing {
-    /// Not yet: its packet was on its way.
-    Pending(Moment),
-    /// It had it.
-    Confirmed,
+/// What is known of a connection.
+///
+/// | | conntrack has it | it does not, yet |
+/// | --- | --- | --- |
+/// | counts | live when last looked at | pending |
+/// | presumed refused | only that it becomes assured shows that it was let through | that conntrack has it would show it |
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct State {
+    /// Whether conntrack had it when it was last seen or looked up.
+    pub(super) confirmed: bool,
+    /// Whether its last answer was [`Answer::Over`], and nothing has shown that it was let through
+    /// all the same.
+    pub(super) refused: bool,
 }
 
-/// Whether a connection is presumed to have been refused, because its last answer was
-/// [`Answer::Over`].
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Refusal {
-    /// It is not: its last answer was [`Answer::Under`], or it was let through all the same.
-    None,
-    /// It is. Conntrack did not have it at the time: that conntrack has it now shows that it was
-    /// let through.
-    BeforeConfirmation,
-    /// It is. Conntrack had it already, as on loopback: only that it becomes assured shows that it
-    /// was let through.
-    AfterConfirmation,
+impl State {
+    fn of(progress: Progress, answer: Answer) -> Self {
+        Self {
+            confirmed: progress != Progress::Unconfirmed,
+            refused: answer == Answer::Over && progress != Progress::Assured,
+        }
+    }
 }
 
 /// A remembered connection.
 #[derive(Clone, Copy)]
 pub(super) struct Entry<C> {
     connection: C,
-    standing: Standing,
-    refusal: Refusal,
+    /// From the lowest: the tag, the state, and for one that is not confirmed the thread that has
+    /// seen it and when.
+    bits: u32,
 }
 
-impl<C: Copy + Eq> Entry<C> {
+const CONFIRMED: u32 = 1 << TAG_BITS;
+const REFUSED: u32 = 2 << TAG_BITS;
+const TAG: u32 = CONFIRMED - 1;
+const THREAD_SHIFT: u32 = 12;
+const TIME_SHIFT: u32 = 16;
+
+impl<C: Connection> Hashed for Entry<C> {
+    #[inline]
+    fn hash(&self, key: &HashKey) -> u32 {
+        self.connection.hash(self.tag(), key)
+    }
+}
+
+impl<C: Connection> Entry<C> {
     /// Remembers the connection of a packet.
-    pub(super) fn new(sighting: &Sighting<'_, C>, moment: &Moment, answer: Answer) -> Self {
+    pub(super) fn new(sighting: &Sighting<C>, stamp: Stamp, answer: Answer) -> Self {
         let mut entry = Self {
-            connection: *sighting.connection,
-            standing: Standing::Confirmed,
-            refusal: Refusal::None,
+            connection: sighting.connection,
+            bits: u32::from(sighting.tag) & TAG,
         };
 
-        entry.update(sighting, moment, answer);
+        entry.set(State::of(sighting.progress, answer), stamp);
         entry
     }
 
-    /// Whether it is `connection` that is remembered.
-    pub(super) fn is(&self, connection: &C) -> bool {
-        self.connection == *connection
+    /// The same after another packet.
+    pub(super) fn seen_again(mut self, progress: Progress, stamp: Stamp, answer: Answer) -> Self {
+        self.set(State::of(progress, answer), stamp);
+        self
     }
 
-    /// Whether it counts: it is not presumed refused.
-    pub(super) fn counts(&self) -> bool {
-        self.refusal == Refusal::None
+    fn set(&mut self, state: State, stamp: Stamp) {
+        self.bits &= TAG;
+        if state.refused {
+            self.bits |= REFUSED;
+        }
+        if state.confirmed {
+            self.bits |= CONFIRMED;
+        } else {
+            self.bits |= u32::from(stamp.thread) << THREAD_SHIFT;
+            self.bits |= u32::from(stamp.time) << TIME_SHIFT;
+        }
     }
 
-    /// Takes note of another packet, and of what was answered to it.
-    pub(super) fn update(&mut self, sighting: &Sighting<'_, C>, moment: &Moment, answer: Answer) {
-        self.standing = match sighting.progress {
-            Progress::Unconfirmed => Standing::Pending(*moment),
-            Progress::Confirmed | Progress::Assured => Standing::Confirmed,
-        };
-        self.refusal = match (answer, sighting.progress) {
-            (Answer::Under, _) | (Answer::Over, Progress::Assured) => Refusal::None,
-            (Answer::Over, Progress::Unconfirmed) => Refusal::BeforeConfirmation,
-            (Answer::Over, Progress::Confirmed) => Refusal::AfterConfirmation,
-        };
+    fn tag(&self) -> u16 {
+        (self.bits & TAG) as u16
     }
 
-    /// Looks the connection up. Returns whether it is still to be remembered.
-    pub(super) fn verify(&mut self, environment: &impl Environment<C>, moment: &Moment) -> bool {
-        match environment.fate(&self.connection) {
-            Fate::Closed => false,
-            Fate::Unknown => match self.standing {
-                Standing::Confirmed => false,
-                Standing::Pending(seen) => {
-                    seen.context != moment.context
-                        && moment.now.wrapping_sub(seen.now) < CONFIRMED_WITHIN
-                }
-            },
+    fn stamp(&self) -> Stamp {
+        Stamp {
+            time: (self.bits >> TIME_SHIFT) as u16,
+            thread: (self.bits >> THREAD_SHIFT & 0xf) as u8,
+        }
+    }
+
+    #[inline]
+    pub(super) fn state(&self) -> State {
+        State {
+            confirmed: self.bits & CONFIRMED != 0,
+            refused: self.bits & REFUSED != 0,
+        }
+    }
+
+    /// Whether it is the connection of `sighting` that is remembered.
+    #[inline]
+    pub(super) fn is(&self, sighting: &Sighting<C>) -> bool {
+        self.connection == sighting.connection && self.tag() == sighting.tag
+    }
+
+    /// Looks the connection up. Returns what is to be remembered of it, if anything.
+    pub(super) fn verified<K, E: Environment<K, C>>(
+        mut self,
+        context: &Context<'_, K, E>,
+    ) -> Option<Self> {
+        let state = self.state();
+
+        match context
+            .environment
+            .fate(context.key, &self.connection, self.tag())
+        {
+            Fate::Closed => None,
+            Fate::Unknown => {
+                (!state.confirmed && !context.stamp.settles(self.stamp())).then_some(self)
+            }
             Fate::Live { assured } => {
-                self.standing = Standing::Confirmed;
-                if assured || self.refusal == Refusal::BeforeConfirmation {
-                    self.refusal = Refusal::None;
-                }
-                true
+                let state = State {
+                    confirmed: true,
+                    refused: state.refused && state.confirmed && !assured,
+                };
+                self.set(state, context.stamp);
+                Some(self)
             }
         }
     }

@@ -2,25 +2,34 @@
 
 //! Counting the connections of keys.
 //!
-//! A [`Table`] remembers, for each key, the connections that were seen for it, and decides for each
-//! packet whether its connection is one too many. It learns what became of a connection by looking
-//! it up, through an [`Environment`], and knows nothing else of netfilter.
+//! A [`Shard`] remembers, for each of its keys, the connections that were seen for it, and decides
+//! for each packet whether its connection is one too many. It learns what became of a connection by
+//! looking it up, through an [`Environment`], and knows nothing else of netfilter. The cost of a
+//! packet depends neither on the number of keys nor on that of their connections.
 //!
-//! - [`entry`]: one remembered connection, and what is known of it.
+//! - [`shard`]: from keys to their connections, and the search for those that are gone.
 //! - [`bucket`]: the connections of one key, and the decision.
-//! - [`table`]: from keys to buckets.
+//! - [`crowd`]: more than one of them.
+//! - [`entry`]: one remembered connection, and what is known of it.
+//! - [`threads`]: who has seen it.
+//! - [`indexed`], [`chunked`]: what all of it is kept in.
+//!
+//! `Documentation/engine.md` tells how they work together, and why the decisions are exact.
 
 mod bucket;
+mod chunked;
+mod crowd;
 mod entry;
-mod table;
+mod indexed;
+mod shard;
+mod threads;
 
-pub(crate) use table::{
-    Key,
-    Table, //
-};
+use crate::hash::HashKey;
+
+pub(crate) use shard::Shard;
 
 /// What looking a connection up has shown.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
     /// Conntrack does not have it.
     Unknown,
@@ -33,17 +42,36 @@ pub(crate) enum Fate {
     },
 }
 
-/// What a table asks of its surroundings.
-pub(crate) trait Environment<C> {
-    /// Tells what became of `connection`.
-    fn fate(&self, connection: &C) -> Fate;
+/// What connections are counted by.
+pub(crate) trait Key: Copy + Eq {
+    /// The hash that it is found by.
+    fn hash(&self, key: &HashKey) -> u32;
+}
+
+/// What is remembered of a connection, together with a tag of [`TAG_BITS`] bits: with its key, that
+/// is enough to look it up.
+pub(crate) trait Connection: Copy + Eq {
+    /// The hash that it is found by.
+    fn hash(&self, tag: u16, key: &HashKey) -> u32;
+}
+
+/// How many bits of a tag there are.
+pub(crate) const TAG_BITS: u32 = 10;
+
+/// What is asked of the surroundings.
+pub(crate) trait Environment<K, C> {
+    /// How many jiffies there are in a second.
+    const HZ: u32;
+
+    /// Tells what became of the connection.
+    fn fate(&self, key: &K, connection: &C, tag: u16) -> Fate;
 
     /// When it is, and by whom packets are handled.
     fn moment(&self) -> Moment;
 }
 
 /// How far the connection of a packet has got when the packet is seen.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Progress {
     /// Conntrack does not have it yet, and may never.
     Unconfirmed,
@@ -53,29 +81,52 @@ pub(crate) enum Progress {
     Assured,
 }
 
-/// When a packet is seen, and by whom.
-#[derive(Clone, Copy)]
+/// When something happens, and by whom.
+#[derive(Clone, Copy, Debug)]
 pub(crate) struct Moment {
     /// The time in jiffies. It may wrap.
     pub(crate) now: u32,
     /// A number for the thread of execution. By the time that the same thread handles another
     /// packet, conntrack has either confirmed the connection of the one before, or never will.
-    pub(crate) context: u32,
+    pub(crate) thread: u32,
 }
 
 /// A packet of a connection.
-pub(crate) struct Sighting<'a, C> {
+#[derive(Clone, Copy)]
+pub(crate) struct Sighting<C> {
     /// The connection.
-    pub(crate) connection: &'a C,
+    pub(crate) connection: C,
+    /// What else tells it apart from others of its key.
+    pub(crate) tag: u16,
     /// How far it has got.
     pub(crate) progress: Progress,
 }
 
-/// What a table says of a packet.
-#[derive(Clone, Copy, PartialEq, Eq)]
+/// What is said of a packet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Answer {
     /// With its connection the key has no more connections than the limit.
     Under,
     /// Its connection is one too many.
     Over,
+}
+
+/// Whether `count` connections are too many.
+fn answer(count: usize, limit: u32) -> Answer {
+    // A limit that does not fit into a `usize` cannot be exceeded.
+    if usize::try_from(limit).is_ok_and(|limit| count > limit) {
+        Answer::Over
+    } else {
+        Answer::Under
+    }
+}
+
+/// What a decision is made with.
+struct Context<'a, K, E> {
+    key: &'a K,
+    hash_key: &'a HashKey,
+    environment: &'a E,
+    stamp: threads::Stamp,
+    /// The time in full.
+    now: u32,
 }

@@ -78,12 +78,6 @@ pub(crate) struct Zone {
 }
 
 impl Zone {
-    /// The number of the zone, 0 for the default one.
-    #[inline]
-    pub(crate) fn id(self) -> u16 {
-        self.id
-    }
-
     fn from_raw(raw: &bindings::nf_conntrack_zone) -> Self {
         Self {
             id: raw.id,
@@ -99,34 +93,41 @@ impl Zone {
         }
     }
 
-    /// The zone that tuples of the original direction are told apart by.
+    /// Whether it tells tuples of the original direction apart.
     #[inline]
-    fn original_id(self) -> u16 {
-        if self.directions & (1 << bindings::ip_conntrack_dir_IP_CT_DIR_ORIGINAL) != 0 {
-            self.id
-        } else {
-            0
-        }
+    fn is_of_original(self) -> bool {
+        self.directions & (1 << bindings::ip_conntrack_dir_IP_CT_DIR_ORIGINAL) != 0
     }
 }
 
-impl PartialEq for Zone {
-    #[inline]
-    fn eq(&self, other: &Self) -> bool {
-        self.original_id() == other.original_id()
-    }
-}
-
-impl Eq for Zone {}
-
-/// One direction of a connection: addresses, protocol, and what the protocol tells connections
+/// Both ends of one direction of a connection: addresses, and what the protocol tells connections
 /// apart by (ports, an ICMP identifier with type and code, a GRE key).
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) struct Tuple<F: Family> {
+pub(crate) struct Ends<F: Family> {
     source: F::Address,
     destination: F::Address,
     source_id: u16,
     destination_id: u16,
+}
+
+impl<F: Family> Ends<F> {
+    /// Source and destination.
+    #[inline]
+    pub(crate) fn addresses(&self) -> [F::Address; 2] {
+        [self.source, self.destination]
+    }
+
+    /// What else tells them apart.
+    #[inline]
+    pub(crate) fn ids(&self) -> [u16; 2] {
+        [self.source_id, self.destination_id]
+    }
+}
+
+/// One direction of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Tuple<F: Family> {
+    ends: Ends<F>,
     protocol: u8,
 }
 
@@ -142,10 +143,12 @@ impl<F: Family> Tuple<F> {
             unsafe { (raw.src.u3.all, raw.dst.u3.all, raw.src.u.all, raw.dst.u.all) };
 
         Some(Self {
-            source: F::Address::from_words(source),
-            destination: F::Address::from_words(destination),
-            source_id,
-            destination_id,
+            ends: Ends {
+                source: F::Address::from_words(source),
+                destination: F::Address::from_words(destination),
+                source_id,
+                destination_id,
+            },
             protocol: raw.dst.protonum,
         })
     }
@@ -153,11 +156,11 @@ impl<F: Family> Tuple<F> {
     fn to_raw(self) -> bindings::nf_conntrack_tuple {
         let mut raw = bindings::nf_conntrack_tuple::default();
 
-        raw.src.u3.all = self.source.to_words();
-        raw.src.u.all = self.source_id;
+        raw.src.u3.all = self.ends.source.to_words();
+        raw.src.u.all = self.ends.source_id;
         raw.src.l3num = u16::from(F::NFPROTO);
-        raw.dst.u3.all = self.destination.to_words();
-        raw.dst.u.all = self.destination_id;
+        raw.dst.u3.all = self.ends.destination.to_words();
+        raw.dst.u.all = self.ends.destination_id;
         raw.dst.protonum = self.protocol;
         raw
     }
@@ -306,17 +309,65 @@ fn find<F: Family>(
 }
 
 /// Names a connection: its original direction, and the zone that this is unique in.
-#[derive(Clone, Copy, PartialEq, Eq)]
+#[derive(Clone, Copy)]
 pub(crate) struct Identity<F: Family> {
     original: Tuple<F>,
     zone: Zone,
 }
 
+/// How many bits of the tag of an [`Identity`] are used.
+pub(crate) const TAG_BITS: u32 = u8::BITS + 1;
+
+/// In that tag, above the protocol: that the zone tells tuples of the original direction apart.
+const ZONE_OF_ORIGINAL: u16 = 1 << (TAG_BITS - 1);
+
 impl<F: Family> Identity<F> {
-    /// The zone of the connection.
+    /// The number of the connection's zone, 0 for the default one.
     #[inline]
-    pub(crate) fn zone(&self) -> Zone {
-        self.zone
+    pub(crate) fn zone_id(&self) -> u16 {
+        self.zone.id
+    }
+
+    /// Both ends.
+    #[inline]
+    pub(crate) fn ends(&self) -> Ends<F> {
+        self.original.ends
+    }
+
+    /// What names the connection together with the zone's number and both ends.
+    #[inline]
+    pub(crate) fn tag(&self) -> u16 {
+        let zone = if self.zone.is_of_original() {
+            ZONE_OF_ORIGINAL
+        } else {
+            0
+        };
+
+        u16::from(self.original.protocol) | zone
+    }
+
+    /// Puts together what [`Self::zone_id`], [`Self::ends`] and [`Self::tag`] have told.
+    #[inline]
+    pub(crate) fn new(zone_id: u16, ends: Ends<F>, tag: u16) -> Self {
+        // What the zone does to replies tells nothing: no reply is looked up.
+        let reply = 1 << bindings::ip_conntrack_dir_IP_CT_DIR_REPLY;
+        let original = 1 << bindings::ip_conntrack_dir_IP_CT_DIR_ORIGINAL;
+
+        Self {
+            original: Tuple {
+                ends,
+                // The lower byte.
+                protocol: tag as u8,
+            },
+            zone: Zone {
+                id: zone_id,
+                directions: if tag & ZONE_OF_ORIGINAL != 0 {
+                    original | reply
+                } else {
+                    reply
+                },
+            },
+        }
     }
 
     /// Looks the connection up in conntrack.

@@ -8,6 +8,9 @@ use kernel::{
     current, //
 };
 
+/// How many jiffies there are in a second.
+pub(crate) const HZ: u32 = bindings::HZ;
+
 /// The lower half of `jiffies`.
 ///
 /// It wraps, so two of them are compared by their difference, taken modulo 2^32.

@@ -4,10 +4,13 @@
 //!
 //! C header: [`include/uapi/linux/netfilter.h`](srctree/include/uapi/linux/netfilter.h)
 
-use crate::bindings;
+use crate::{
+    bindings,
+    hash::HashKey, //
+};
 
 /// An address of a family, in network byte order as packets have it.
-pub(crate) trait Address: Copy + Ord + Unpin + Send + Sync + 'static {
+pub(crate) trait Address: Copy + Eq + Unpin + Send + Sync + 'static {
     /// The address of the network that `self` is in by `mask`.
     fn masked(self, mask: Self) -> Self;
 
@@ -17,12 +20,15 @@ pub(crate) trait Address: Copy + Ord + Unpin + Send + Sync + 'static {
     /// The same the other way round. The words that it does not have are 0.
     fn to_words(self) -> [u32; 4];
 
-    /// The address as words to hash.
-    fn words(self) -> [u64; 2];
+    /// Hashes it together with a number.
+    fn hash(self, number: u16, key: &HashKey) -> u32;
+
+    /// Hashes two together with a number.
+    fn hash_pair(pair: [Self; 2], number: u64, key: &HashKey) -> u32;
 }
 
 /// An IPv4 address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ipv4Addr(u32);
 
 impl Address for Ipv4Addr {
@@ -42,14 +48,28 @@ impl Address for Ipv4Addr {
     }
 
     #[inline]
-    fn words(self) -> [u64; 2] {
-        [u64::from(self.0), 0]
+    fn hash(self, number: u16, key: &HashKey) -> u32 {
+        key.hash([u64::from(self.0) | u64::from(number) << 32])
+    }
+
+    #[inline]
+    fn hash_pair([a, b]: [Self; 2], number: u64, key: &HashKey) -> u32 {
+        key.hash([u64::from(a.0) | u64::from(b.0) << 32, number])
     }
 }
 
 /// An IPv6 address.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ipv6Addr([u32; 4]);
+
+impl Ipv6Addr {
+    #[inline]
+    fn long_words(self) -> [u64; 2] {
+        let [a, b, c, d] = self.0.map(u64::from);
+
+        [a | b << 32, c | d << 32]
+    }
+}
 
 impl Address for Ipv6Addr {
     #[inline]
@@ -71,10 +91,17 @@ impl Address for Ipv6Addr {
     }
 
     #[inline]
-    fn words(self) -> [u64; 2] {
-        let [a, b, c, d] = self.0.map(u64::from);
+    fn hash(self, number: u16, key: &HashKey) -> u32 {
+        let [a, b] = self.long_words();
 
-        [a | b << 32, c | d << 32]
+        key.hash([a, b, number.into()])
+    }
+
+    #[inline]
+    fn hash_pair(pair: [Self; 2], number: u64, key: &HashKey) -> u32 {
+        let [[a, b], [c, d]] = pair.map(Self::long_words);
+
+        key.hash([a, b, c, d, number])
     }
 }
 
@@ -83,7 +110,7 @@ impl Address for Ipv6Addr {
 /// # Safety
 ///
 /// `NFPROTO` must be the family in whose packets `addresses` finds its header.
-pub(crate) unsafe trait Family: Copy + Ord + Send + Sync + 'static {
+pub(crate) unsafe trait Family: Copy + Eq + Send + Sync + 'static {
     /// The type of its addresses.
     type Address: Address;
 
@@ -100,7 +127,7 @@ pub(crate) unsafe trait Family: Copy + Ord + Send + Sync + 'static {
 }
 
 /// IPv4.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ipv4;
 
 // SAFETY: `addresses` reads an IPv4 header, which is what packets of `NFPROTO_IPV4` have.
@@ -122,7 +149,7 @@ unsafe impl Family for Ipv4 {
 }
 
 /// IPv6.
-#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Ipv6;
 
 // SAFETY: `addresses` reads an IPv6 header, which is what packets of `NFPROTO_IPV6` have.

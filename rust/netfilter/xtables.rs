@@ -15,7 +15,11 @@ use super::{
         Net,
         Progress, //
     },
-    family::Family, //
+    family::Family,
+    upkeep::{
+        Jiffies,
+        Upkeep, //
+    }, //
 };
 use crate::{
     bindings,
@@ -27,6 +31,7 @@ use core::{
         offset_of,
         size_of, //
     },
+    ptr::NonNull, //
 };
 use kernel::{
     error::{
@@ -90,8 +95,18 @@ pub(crate) trait Match: Sized + 'static {
 
     /// Looks at a packet.
     ///
-    /// Called in softirq or in process context, on any number of CPUs at once; must not sleep.
-    fn matches(rule: Pin<&Self::Rule>, packet: &Packet<'_, Self::Family>) -> Verdict;
+    /// Called in softirq or in process context, on any number of CPUs at once; must not sleep. What
+    /// it leaves for later, it asks `upkeep` for.
+    fn matches(
+        rule: Pin<&Self::Rule>,
+        packet: &Packet<'_, Self::Family>,
+        upkeep: &Upkeep,
+    ) -> Verdict;
+
+    /// Does what was left for later. Returns when to be called again, if at all.
+    ///
+    /// Called in process context, on one CPU at a time; may sleep. It is to give way often.
+    fn tend(rule: Pin<&Self::Rule>, net: &Net, upkeep: &Upkeep) -> Option<Jiffies>;
 }
 
 /// A packet at a hook.
@@ -145,7 +160,79 @@ impl<T: Match> MatchInfo<T> {
     const USER_SIZE: usize = offset_of!(Self, rule);
 }
 
-type RuleBox<T> = Pin<KBox<<T as Match>::Rule>>;
+/// What is kept for a rule.
+///
+/// # Invariants
+///
+/// `net` is the namespace of the rule, which outlives it.
+#[pin_data(PinnedDrop)]
+struct Installed<T: Match> {
+    net: NonNull<bindings::net>,
+    #[pin]
+    upkeep: Upkeep,
+    #[pin]
+    rule: T::Rule,
+}
+
+// SAFETY: A namespace may be used from anywhere; everything else may be sent.
+unsafe impl<T: Match> Send for Installed<T> {}
+// SAFETY: As above, and everything else may be shared.
+unsafe impl<T: Match> Sync for Installed<T> {}
+
+impl<T: Match> Installed<T> {
+    /// # Safety
+    ///
+    /// `net` must outlive what is made.
+    unsafe fn new<'a>(
+        net: NonNull<bindings::net>,
+        rule: impl PinInit<T::Rule, Error> + 'a,
+    ) -> impl PinInit<Self, Error> + 'a {
+        try_pin_init!(Self {
+            // INVARIANT: The caller promises it.
+            net,
+            // SAFETY: The callback may be called as long as there is the rule that the work lies
+            // in, and `drop` stops it.
+            upkeep <- unsafe { Upkeep::new(Self::tend_callback) },
+            rule <- rule,
+        })
+    }
+
+    fn net(&self) -> &Net {
+        // SAFETY: By the invariant.
+        unsafe { Net::from_raw(self.net.as_ptr()) }
+    }
+
+    fn rule(self: Pin<&Self>) -> Pin<&T::Rule> {
+        // SAFETY: `rule` is structurally pinned.
+        unsafe { self.map_unchecked(|installed| &installed.rule) }
+    }
+
+    /// # Safety
+    ///
+    /// Must be called by the workqueue, with the work of an `Installed<T>`.
+    unsafe extern "C" fn tend_callback(work: *mut bindings::work_struct) {
+        // SAFETY: The caller promises that it is the work of an `Upkeep`.
+        let upkeep = unsafe { Upkeep::from_work(work) };
+        // SAFETY: That lies in an `Installed<T>`, which waits for this callback before it goes, and
+        // is pinned.
+        let installed =
+            unsafe { Pin::new_unchecked(&*kernel::container_of!(upkeep, Self, upkeep)) };
+
+        if let Some(delay) = T::tend(installed.rule(), installed.net(), &installed.upkeep) {
+            installed.upkeep.after(delay);
+        }
+    }
+}
+
+#[pinned_drop]
+impl<T: Match> PinnedDrop for Installed<T> {
+    /// The work ends before the rule that it works on is dropped.
+    fn drop(self: Pin<&mut Self>) {
+        self.upkeep.stop();
+    }
+}
+
+type RuleBox<T> = Pin<KBox<Installed<T>>>;
 
 /// The callbacks of a match.
 struct Adapter<T: Match>(PhantomData<T>);
@@ -188,7 +275,9 @@ impl<T: Match> Adapter<T> {
                 unsafe { net.release_conntrack(Self::NFPROTO) }
             });
 
-            let rule = KBox::pin_init(rule, GFP_KERNEL)?;
+            let raw_net = NonNull::new(par.net).ok_or(EINVAL)?;
+            // SAFETY: x_tables destroys the rules of a namespace before that goes.
+            let rule = KBox::pin_init(unsafe { Installed::<T>::new(raw_net, rule) }, GFP_KERNEL)?;
             unused.dismiss();
 
             // SAFETY: As above.
@@ -215,7 +304,7 @@ impl<T: Match> Adapter<T> {
         };
         // SAFETY: `checkentry_callback` left the pointer there. `destroy_callback` takes it back
         // only once no CPU runs the rule any more.
-        let rule = unsafe { <RuleBox<T> as ForeignOwnable>::borrow(data.rule.0.cast()) };
+        let installed = unsafe { <RuleBox<T> as ForeignOwnable>::borrow(data.rule.0.cast()) };
         // INVARIANT: x_tables calls a match of a family for packets of that family only, and the
         // network layer has pulled the header before it calls the hooks.
         let packet = Packet {
@@ -224,7 +313,7 @@ impl<T: Match> Adapter<T> {
             _family: PhantomData,
         };
 
-        match T::matches(rule, &packet) {
+        match T::matches(installed.rule(), &packet, &installed.upkeep) {
             Verdict::Matches(matches) => matches,
             Verdict::HotDrop => {
                 // SAFETY: x_tables passes valid parameters, which this call may write to.

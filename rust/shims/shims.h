@@ -8,8 +8,10 @@
 
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
+#include <linux/workqueue.h>
 #include <net/netfilter/nf_conntrack.h>
 #include <net/netfilter/nf_conntrack_zones.h>
 
@@ -23,6 +25,9 @@ void xt_rust_nf_ct_zone(const struct nf_conn *ct, const struct sk_buff *skb,
 /* context.c */
 bool xt_rust_in_serving_softirq(void);
 
+/* hash.c */
+u32 xt_rust_hsiphash(const void *data, size_t len, const hsiphash_key_t *key);
+
 /* skb.c */
 const struct iphdr *xt_rust_ip_hdr(const struct sk_buff *skb);
 const struct ipv6hdr *xt_rust_ipv6_hdr(const struct sk_buff *skb);
@@ -32,5 +37,10 @@ int xt_rust_skb_network_offset(const struct sk_buff *skb);
 void xt_rust_spin_lock_bh(spinlock_t *lock);
 int xt_rust_spin_trylock_bh(spinlock_t *lock);
 void xt_rust_spin_unlock_bh(spinlock_t *lock);
+
+/* work.c */
+void xt_rust_init_delayed_work(struct delayed_work *work, work_func_t callback);
+bool xt_rust_queue_delayed_work(struct delayed_work *work, unsigned long delay);
+void xt_rust_cond_resched(void);
 
 #endif

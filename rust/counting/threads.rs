@@ -1,0 +1,84 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Who handles packets, in few bits.
+
+use super::Moment;
+
+/// How many threads are told apart at the same time.
+const KNOWN: usize = 15;
+
+/// Stands for all others.
+const UNKNOWN: u8 = KNOWN as u8;
+
+/// After so many jiffies a connection that conntrack does not have is not about to be confirmed any
+/// more.
+pub(super) const CONFIRMED_WITHIN: u16 = 2;
+
+/// A [`Moment`], shortened to what a remembered connection has room for.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(super) struct Stamp {
+    /// The lower half of the time.
+    pub(super) time: u16,
+    /// The thread's place, or [`UNKNOWN`].
+    pub(super) thread: u8,
+}
+
+impl Stamp {
+    /// Whether what was on its way at `earlier` has got there by now, if it ever will.
+    pub(super) fn settles(self, earlier: Self) -> bool {
+        (self.thread != UNKNOWN && self.thread == earlier.thread)
+            || self.time.wrapping_sub(earlier.time) >= CONFIRMED_WITHIN
+    }
+}
+
+#[derive(Clone, Copy)]
+struct Place {
+    thread: u32,
+    /// When it handled its last packet.
+    last: u32,
+}
+
+/// The threads that have handled packets of late.
+pub(super) struct Threads([Option<Place>; KNOWN]);
+
+impl Threads {
+    pub(super) const fn new() -> Self {
+        Self([None; KNOWN])
+    }
+
+    /// Shortens `moment`.
+    ///
+    /// A place is given to another thread once all that the first one has stamped is settled by
+    /// time. A thread that gets none is an unknown one, of which time alone tells.
+    pub(super) fn stamp(&mut self, moment: &Moment) -> Stamp {
+        let index = moment.thread as usize % KNOWN;
+        let place = Place {
+            thread: moment.thread,
+            last: moment.now,
+        };
+        let mut thread = UNKNOWN;
+
+        if let Some(found) = self.0.get_mut(index) {
+            let is_ours = found.is_none_or(|found| {
+                found.thread == moment.thread
+                    || moment.now.wrapping_sub(found.last) >= CONFIRMED_WITHIN.into()
+            });
+            if is_ours {
+                *found = Some(place);
+                thread = index as u8;
+            }
+        }
+        Stamp {
+            time: moment.now as u16,
+            thread,
+        }
+    }
+
+    /// Shortens `moment` where it stamps nothing that it would settle: time alone tells.
+    pub(super) fn stamp_of_nobody(moment: &Moment) -> Stamp {
+        Stamp {
+            time: moment.now as u16,
+            thread: UNKNOWN,
+        }
+    }
+}

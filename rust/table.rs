@@ -1,0 +1,133 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A table of keys and their connections, for all CPUs.
+//!
+//! Lock order: a packet, or a sweep, takes the lock of one shard, and conntrack's own locks, which
+//! looking up may take, only within. Nothing that runs under a lock of conntrack comes here.
+
+use crate::{
+    counting::{
+        Answer,
+        Connection,
+        Environment,
+        Key,
+        Shard,
+        Sighting, //
+    },
+    hash::HashKey,
+    netfilter::upkeep::{
+        Jiffies,
+        Upkeep, //
+    },
+    new_spinlock_bh,
+    sync::SpinLockBh, //
+};
+use kernel::{
+    alloc::AllocError,
+    prelude::*,
+    sync::atomic::{
+        Atomic,
+        Full,
+        Relaxed, //
+    }, //
+};
+
+/// Packets of keys in different shards do not wait for each other.
+const SHARDS: usize = 64;
+
+/// How many connections a sweep looks up with bottom halves off.
+const LOOKED_UP_AT_ONCE: usize = 64;
+
+/// Connections that are gone are forgotten after at most about twice so many seconds, whether there
+/// is traffic or not.
+const SECONDS_BETWEEN_SWEEPS: Jiffies = 15;
+
+/// A sweep that has taken long is followed by a pause so many times as long.
+const PAUSE: Jiffies = 20;
+
+/// The connections of all keys.
+#[pin_data]
+pub(crate) struct Table<K, C> {
+    /// An attacker, who chooses the keys and connections, is not to choose where they go.
+    hash_key: HashKey,
+    /// Whether a sweep is due: 0 or 1.
+    due: Atomic<i32>,
+    #[pin]
+    shards: [SpinLockBh<Shard<K, C>>; SHARDS],
+}
+
+impl<K: Key, C: Connection> Table<K, C> {
+    /// Makes an empty table.
+    pub(crate) fn new() -> impl PinInit<Self> {
+        pin_init!(Self {
+            hash_key: HashKey::random(),
+            due: Atomic::new(0),
+            shards <- pin_init::pin_init_array_from_fn(
+                |_| new_spinlock_bh!(Shard::new(), "connlimit_shard")
+            ),
+        })
+    }
+
+    /// Decides whether a packet's connection is one more than `limit` for its key.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory to remember a new connection. Then it is not remembered.
+    #[inline]
+    pub(crate) fn decide<E: Environment<K, C>>(
+        &self,
+        key: &K,
+        sighting: &Sighting<C>,
+        limit: u32,
+        environment: &E,
+        upkeep: &Upkeep,
+    ) -> Result<Answer, AllocError> {
+        let hash = key.hash(&self.hash_key);
+        // A shard finds its keys by the lower bits. The remainder is an index, and fits into one.
+        let shard = &self.shards[(hash >> 26) as usize % SHARDS];
+        let decision =
+            shard
+                .lock()
+                .decide(key, hash, sighting, limit, &self.hash_key, environment)?;
+
+        // Not before the lock was taken: then a sweep that ends sees the connection, or this sees
+        // that it has ended.
+        if decision.added && self.due.load(Relaxed) == 0 && self.due.xchg(1, Full) == 0 {
+            upkeep.after(SECONDS_BETWEEN_SWEEPS.saturating_mul(E::HZ));
+        }
+        Ok(decision.answer)
+    }
+
+    /// Looks all connections up and forgets those that are gone. Returns when that is to be done
+    /// again, if there are any left.
+    ///
+    /// Called in process context; gives way to others.
+    pub(crate) fn sweep<E: Environment<K, C>>(
+        &self,
+        environment: &E,
+        upkeep: &Upkeep,
+    ) -> Option<Jiffies> {
+        let begun = environment.moment().now;
+
+        for shard in &self.shards {
+            shard.lock().begin_sweep();
+            while !shard
+                .lock()
+                .sweep(LOOKED_UP_AT_ONCE, &self.hash_key, environment)
+            {
+                upkeep.give_way()?;
+            }
+        }
+
+        self.due.xchg(0, Full);
+        if self.shards.iter().all(|shard| shard.lock().is_empty()) || self.due.xchg(1, Full) != 0 {
+            return None;
+        }
+        let took = environment.moment().now.wrapping_sub(begun);
+        Some(
+            SECONDS_BETWEEN_SWEEPS
+                .saturating_mul(E::HZ)
+                .max(PAUSE.saturating_mul(took)),
+        )
+    }
+}
