@@ -105,6 +105,10 @@ impl<K: Key, C: Connection> Bucket<K, C> {
                 }
                 Some(verified) => {
                     *entry = verified;
+                    if sighting.progress == Progress::Assured {
+                        // The other one counts or not: by itself it is one at least.
+                        return Ok(answer(1, limit));
+                    }
                     let crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
                     self.decide_in_crowd(crowd, verified, sighting, limit, context)
                 }

@@ -141,6 +141,9 @@ impl<T> Chunked<T> {
         if node.is_empty() {
             self.nodes.pop();
         }
+        if self.nodes.is_empty() {
+            self.nodes = KVec::new();
+        }
     }
 }
 

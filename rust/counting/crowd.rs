@@ -156,6 +156,9 @@ impl<C: Connection> Crowd<C> {
         if is_first {
             self.pass.jiffy = context.now;
             self.pass.looked_up = 0;
+            if self.confirmed <= VERIFIED_AT_ONCE || self.pass.left == 0 {
+                self.pass.left = self.confirmed;
+            }
         }
 
         let pending_due = if is_first {
@@ -183,9 +186,6 @@ impl<C: Connection> Crowd<C> {
             }
         }
 
-        if is_first && (self.confirmed <= VERIFIED_AT_ONCE || self.pass.left == 0) {
-            self.pass.left = self.confirmed;
-        }
         let due = if self.confirmed <= VERIFIED_AT_ONCE {
             VERIFIED_AT_ONCE
         } else {

@@ -76,6 +76,13 @@ impl<C: Connection> Entry<C> {
 
     /// The same after another packet.
     pub(super) fn seen_again(mut self, progress: Progress, stamp: Stamp, answer: Answer) -> Self {
+        let stamp = if self.state().confirmed || stamp.settles(self.stamp()) {
+            stamp
+        } else {
+            // The packet before is on its way still, in another thread.
+            stamp.of_nobody()
+        };
+
         self.set(State::of(progress, answer), stamp);
         self
     }
@@ -100,7 +107,7 @@ impl<C: Connection> Entry<C> {
     fn stamp(&self) -> Stamp {
         Stamp {
             time: (self.bits >> TIME_SHIFT) as u16,
-            thread: (self.bits >> THREAD_SHIFT & 0xf) as u8,
+            thread: ((self.bits >> THREAD_SHIFT) & 0xf) as u8,
         }
     }
 

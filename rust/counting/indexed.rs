@@ -4,19 +4,16 @@
 
 use super::chunked::Chunked;
 use crate::hash::HashKey;
-use kernel::{
-    alloc::AllocError,
-    prelude::*, //
-};
+use kernel::alloc::AllocError;
 
 /// Up to so many items are looked through one by one.
 const SCANNED: usize = 8;
 
 /// How many heads there are when there get to be more.
-const FIRST_HEADS: usize = 4;
+const FIRST_HEADS: usize = 2;
 
 /// So many items share a chain, on average.
-const PER_CHAIN: usize = 2;
+const PER_CHAIN: usize = 4;
 
 /// The end of a chain.
 const END: u32 = u32::MAX;
@@ -247,7 +244,9 @@ impl<T: Hashed> Indexed<T> {
         if self.len() <= SCANNED / 2 {
             self.heads = Chunked::new();
         }
-        if self.heads.len() <= FIRST_HEADS || self.len() > self.heads.len() {
+        if self.heads.len() <= FIRST_HEADS
+            || self.len() > self.heads.len().saturating_mul(PER_CHAIN / 2)
+        {
             return;
         }
         let Some(first) = self.heads.pop() else {

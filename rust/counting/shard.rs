@@ -5,7 +5,10 @@
 use super::{
     bucket::Bucket,
     indexed::Indexed,
-    threads::Threads,
+    threads::{
+        Stamp,
+        Threads, //
+    },
     Answer,
     Connection,
     Context,
@@ -214,7 +217,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
                 key: &key,
                 hash_key,
                 environment,
-                stamp: Threads::stamp_of_nobody(moment),
+                stamp: Stamp::at(moment),
                 now: moment.now,
             };
             let before = bucket.len();

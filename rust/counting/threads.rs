@@ -24,6 +24,22 @@ pub(super) struct Stamp {
 }
 
 impl Stamp {
+    /// A stamp of no thread in particular, of which time alone tells.
+    pub(super) fn at(moment: &Moment) -> Self {
+        Self {
+            time: moment.now as u16,
+            thread: UNKNOWN,
+        }
+    }
+
+    /// The same without a thread.
+    pub(super) fn of_nobody(self) -> Self {
+        Self {
+            thread: UNKNOWN,
+            ..self
+        }
+    }
+
     /// Whether what was on its way at `earlier` has got there by now, if it ever will.
     pub(super) fn settles(self, earlier: Self) -> bool {
         (self.thread != UNKNOWN && self.thread == earlier.thread)
@@ -69,16 +85,8 @@ impl Threads {
             }
         }
         Stamp {
-            time: moment.now as u16,
             thread,
-        }
-    }
-
-    /// Shortens `moment` where it stamps nothing that it would settle: time alone tells.
-    pub(super) fn stamp_of_nobody(moment: &Moment) -> Stamp {
-        Stamp {
-            time: moment.now as u16,
-            thread: UNKNOWN,
+            ..Stamp::at(moment)
         }
     }
 }

@@ -1,0 +1,200 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! A conntrack in which connections come and go.
+
+use std::cell::Cell;
+use std::collections::BTreeMap;
+
+use crate::counting::{Connection, Environment, Fate, Key, Moment, Progress};
+use crate::hash::HashKey;
+
+pub type KeyId = u8;
+pub type ConnectionId = u16;
+pub type ThreadId = u8;
+
+/// A key and a connection of it.
+pub type Name = (KeyId, ConnectionId);
+
+impl Key for KeyId {
+    fn hash(&self, key: &HashKey) -> u32 {
+        key.hash([u64::from(*self)])
+    }
+}
+
+impl Connection for ConnectionId {
+    fn hash(&self, tag: u16, key: &HashKey) -> u32 {
+        key.hash([u64::from(*self), u64::from(tag)])
+    }
+}
+
+/// A connection that conntrack has.
+#[derive(Clone, Copy, Debug)]
+pub struct Tracked {
+    pub assured: bool,
+    pub closed: bool,
+}
+
+/// A packet on its way to be confirmed.
+#[derive(Clone, Copy, Debug)]
+struct Travelling {
+    name: Name,
+    thread: ThreadId,
+    since: u32,
+}
+
+#[derive(Default)]
+pub struct World {
+    pub now: u32,
+    tracked: BTreeMap<Name, Tracked>,
+    /// When a connection has become assured or ended, last.
+    changed: BTreeMap<Name, u32>,
+    travelling: Vec<Travelling>,
+    thread: ThreadId,
+    /// How many packets each thread has handled.
+    turns: BTreeMap<ThreadId, u32>,
+    /// How many connections were looked up since this was set to 0.
+    pub looked_up: Cell<usize>,
+}
+
+impl World {
+    pub fn new(now: u32) -> Self {
+        Self {
+            now,
+            ..Self::default()
+        }
+    }
+
+    pub fn tracked(&self, name: Name) -> Option<Tracked> {
+        self.tracked.get(&name).copied()
+    }
+
+    /// Whether it has become assured or ended in this jiffy.
+    pub fn has_just_changed(&self, name: Name) -> bool {
+        self.changed.get(&name) == Some(&self.now)
+    }
+
+    pub fn tick(&mut self, jiffies: u32) {
+        // What is let through has been confirmed within two jiffies.
+        let now = self.now;
+        self.arrive(|travelling| now.wrapping_sub(travelling.since) + jiffies >= 2);
+        self.now = now.wrapping_add(jiffies);
+    }
+
+    /// A thread handles another packet: those that it has let through are confirmed by now.
+    pub fn begin(&mut self, thread: ThreadId) {
+        self.arrive(|travelling| travelling.thread == thread);
+        self.thread = thread;
+        *self.turns.entry(thread).or_default() += 1;
+    }
+
+    pub fn turn(&self, thread: ThreadId) -> u32 {
+        self.turns.get(&thread).copied().unwrap_or_default()
+    }
+
+    /// Whether the thread has handled more packets than so many.
+    pub fn has_gone_on(&self, thread: ThreadId, turn: u32) -> bool {
+        self.turn(thread) > turn
+    }
+
+    fn arrive(&mut self, which: impl Fn(&Travelling) -> bool) {
+        let (arrived, travelling) = std::mem::take(&mut self.travelling)
+            .into_iter()
+            .partition(which);
+        self.travelling = travelling;
+        for Travelling { name, .. } in arrived {
+            self.track(name, false);
+        }
+    }
+
+    /// Conntrack has it from now on, if it has not.
+    pub fn track(&mut self, name: Name, assured: bool) {
+        // Of several first packets of one connection, conntrack confirms one.
+        self.travelling.retain(|packet| packet.name != name);
+        if self.tracked(name).is_none_or(|tracked| tracked.closed) {
+            self.tracked.insert(
+                name,
+                Tracked {
+                    assured,
+                    closed: false,
+                },
+            );
+        }
+    }
+
+    /// The packet that was handled last was let through, unconfirmed.
+    pub fn let_through(&mut self, name: Name) {
+        self.travelling.push(Travelling {
+            name,
+            thread: self.thread,
+            since: self.now,
+        });
+    }
+
+    /// Whether a packet of it is on its way to be confirmed.
+    pub fn is_travelling(&self, name: Name) -> bool {
+        self.travelling.iter().any(|packet| packet.name == name)
+    }
+
+    pub fn assure(&mut self, name: Name) {
+        if let Some(tracked) = self.tracked.get_mut(&name) {
+            if !tracked.closed && !tracked.assured {
+                tracked.assured = true;
+                self.changed.insert(name, self.now);
+            }
+        }
+    }
+
+    pub fn close(&mut self, name: Name) {
+        if let Some(tracked) = self.tracked.get_mut(&name) {
+            if !tracked.closed {
+                tracked.closed = true;
+                self.changed.insert(name, self.now);
+            }
+        }
+    }
+
+    pub fn expire(&mut self, name: Name) {
+        if self.tracked.remove(&name).is_some_and(|old| !old.closed) {
+            self.changed.insert(name, self.now);
+        }
+    }
+
+    pub fn forget_closed(&mut self, name: Name) {
+        if self.tracked(name).is_some_and(|tracked| tracked.closed) {
+            self.tracked.remove(&name);
+        }
+    }
+
+    pub fn end_all(&mut self) {
+        self.travelling.clear();
+        self.tracked.clear();
+    }
+
+    pub fn progress(&self, name: Name) -> Progress {
+        match self.tracked(name) {
+            Some(Tracked { closed: true, .. }) | None => Progress::Unconfirmed,
+            Some(Tracked { assured: true, .. }) => Progress::Assured,
+            Some(_) => Progress::Confirmed,
+        }
+    }
+}
+
+impl Environment<KeyId, ConnectionId> for World {
+    const HZ: u32 = 250;
+
+    fn fate(&self, key: &KeyId, connection: &ConnectionId, _tag: u16) -> Fate {
+        self.looked_up.set(self.looked_up.get() + 1);
+        match self.tracked((*key, *connection)) {
+            None => Fate::Unknown,
+            Some(Tracked { closed: true, .. }) => Fate::Closed,
+            Some(Tracked { assured, .. }) => Fate::Live { assured },
+        }
+    }
+
+    fn moment(&self) -> Moment {
+        Moment {
+            now: self.now,
+            thread: self.thread.into(),
+        }
+    }
+}

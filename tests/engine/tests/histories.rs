@@ -1,0 +1,92 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Random histories.
+
+use engine::history::{run, ConnectionId, Event, History, KeyId, Rules, ThreadId};
+use proptest::prelude::*;
+
+/// As many threads as the engine tells apart.
+const THREADS: ThreadId = 15;
+
+fn rules() -> impl Strategy<Value = Rules> {
+    (prop::bool::weighted(0.8), prop::bool::weighted(0.2))
+        .prop_map(|(refuse, drop)| Rules { refuse, drop })
+}
+
+fn event(keys: KeyId, connections: ConnectionId) -> impl Strategy<Value = Event> {
+    let named = || (0..keys, 0..connections);
+    let seen = move || (named(), 0..THREADS, rules());
+    prop_oneof![
+        8 => seen().prop_map(|((key, connection), thread, rules)| Event::Packet {
+            key, connection, thread, rules
+        }),
+        2 => seen().prop_map(|((key, connection), thread, rules)| Event::Loopback {
+            key, connection, thread, rules
+        }),
+        1 => seen().prop_map(|((key, connection), thread, _)| Event::Older {
+            key, connection, thread
+        }),
+        2 => named().prop_map(|(key, connection)| Event::Assure { key, connection }),
+        1 => named().prop_map(|(key, connection)| Event::Close { key, connection }),
+        1 => named().prop_map(|(key, connection)| Event::Expire { key, connection }),
+        3 => prop_oneof![Just(1), Just(1), Just(2), 3u32..1000]
+            .prop_map(|jiffies| Event::Tick { jiffies }),
+        1 => (1usize..100).prop_map(|count| Event::Sweep { count }),
+    ]
+}
+
+fn history(
+    keys: KeyId,
+    connections: ConnectionId,
+    limit: u32,
+    length: usize,
+    allocations: impl Strategy<Value = Option<u32>>,
+) -> impl Strategy<Value = History> {
+    (
+        0..=limit,
+        // The clock wraps in some.
+        prop_oneof![
+            any::<u32>(),
+            (0u32..2000).prop_map(|before| before.wrapping_neg())
+        ],
+        prop::bool::weighted(0.1),
+        allocations,
+        prop::collection::vec(event(keys, connections), 0..length),
+    )
+        .prop_map(|(limit, start, collide, allocations, events)| History {
+            limit,
+            start,
+            collide,
+            allocations,
+            events,
+        })
+}
+
+proptest! {
+    // Regressions become tests of their own. `PROPTEST_CASES` asks for more or fewer.
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
+    /// Few connections of one key.
+    #[test]
+    fn one_key(history in history(1, 6, 4, 120, Just(None))) {
+        run(&history);
+    }
+
+    /// Enough for an index, of a few keys.
+    #[test]
+    fn some_keys(history in history(4, 30, 25, 400, Just(None))) {
+        run(&history);
+    }
+
+    /// Many keys.
+    #[test]
+    fn many_keys(history in history(200, 3, 2, 600, Just(None))) {
+        run(&history);
+    }
+
+    /// Memory is refused from some point on.
+    #[test]
+    fn no_memory(history in history(40, 30, 25, 400, (0u32..60).prop_map(Some))) {
+        run(&history);
+    }
+}
