@@ -30,14 +30,22 @@ impl HashKey {
     /// Hashes some words.
     #[inline]
     pub(crate) fn hash<const N: usize>(&self, words: [u64; N]) -> u32 {
-        // SAFETY: The words can be read for their length, and `self.0` is a valid key for that of the
-        // call.
-        unsafe {
-            bindings::xt_rust_hsiphash(
-                words.as_ptr().cast::<c_void>(),
-                N * size_of::<u64>(),
-                &self.0,
-            )
+        let [low, high] = [|word: u64| word as u32, |word: u64| (word >> 32) as u32];
+
+        // For a few words there are functions without a loop.
+        match *words.as_slice() {
+            // SAFETY: `self.0` is a valid key for the length of the call.
+            [a] => unsafe { bindings::hsiphash_2u32(low(a), high(a), &self.0) },
+            // SAFETY: As above.
+            [a, b] => unsafe { bindings::hsiphash_4u32(low(a), high(a), low(b), high(b), &self.0) },
+            // SAFETY: As above, and the words can be read for their length.
+            _ => unsafe {
+                bindings::xt_rust_hsiphash(
+                    words.as_ptr().cast::<c_void>(),
+                    N * size_of::<u64>(),
+                    &self.0,
+                )
+            },
         }
     }
 }

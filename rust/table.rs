@@ -9,6 +9,7 @@ use crate::{
     counting::{
         Answer,
         Connection,
+        Due,
         Environment,
         Key,
         Shard,
@@ -45,12 +46,16 @@ const SECONDS_BETWEEN_SWEEPS: Jiffies = 15;
 /// A sweep that has taken long is followed by a pause so many times as long.
 const PAUSE: Jiffies = 20;
 
+const NEVER: i32 = 0;
+const LATER: i32 = 1;
+const NOW: i32 = 2;
+
 /// The connections of all keys.
 #[pin_data]
 pub(crate) struct Table<K, C> {
     /// An attacker, who chooses the keys and connections, is not to choose where they go.
     hash_key: HashKey,
-    /// Whether a sweep is due: 0 or 1.
+    /// When the next sweep is due: [`NEVER`], [`LATER`] or [`NOW`].
     due: Atomic<i32>,
     #[pin]
     shards: [SpinLockBh<Shard<K, C>>; SHARDS],
@@ -61,7 +66,7 @@ impl<K: Key, C: Connection> Table<K, C> {
     pub(crate) fn new() -> impl PinInit<Self> {
         pin_init!(Self {
             hash_key: HashKey::random(),
-            due: Atomic::new(0),
+            due: Atomic::new(NEVER),
             shards <- pin_init::pin_init_array_from_fn(
                 |_| new_spinlock_bh!(Shard::new(), "connlimit_shard")
             ),
@@ -92,8 +97,17 @@ impl<K: Key, C: Connection> Table<K, C> {
 
         // Not before the lock was taken: then a sweep that ends sees the connection, or this sees
         // that it has ended.
-        if decision.added && self.due.load(Relaxed) == 0 && self.due.xchg(1, Full) == 0 {
-            upkeep.after(SECONDS_BETWEEN_SWEEPS.saturating_mul(E::HZ));
+        match decision.sweep {
+            Some(Due::Later)
+                if self.due.load(Relaxed) == NEVER
+                    && self.due.cmpxchg(NEVER, LATER, Full).is_ok() =>
+            {
+                upkeep.after(SECONDS_BETWEEN_SWEEPS.saturating_mul(E::HZ));
+            }
+            Some(Due::Now) if self.due.load(Relaxed) != NOW && self.due.xchg(NOW, Full) != NOW => {
+                upkeep.at_once();
+            }
+            _ => (),
         }
         Ok(decision.answer)
     }
@@ -109,6 +123,7 @@ impl<K: Key, C: Connection> Table<K, C> {
     ) -> Option<Jiffies> {
         let begun = environment.moment().now;
 
+        self.due.store(LATER, Relaxed);
         for shard in &self.shards {
             shard.lock().begin_sweep();
             while !shard
@@ -119,8 +134,10 @@ impl<K: Key, C: Connection> Table<K, C> {
             }
         }
 
-        self.due.xchg(0, Full);
-        if self.shards.iter().all(|shard| shard.lock().is_empty()) || self.due.xchg(1, Full) != 0 {
+        self.due.xchg(NEVER, Full);
+        if self.shards.iter().all(|shard| shard.lock().is_empty())
+            || self.due.cmpxchg(NEVER, LATER, Full).is_err()
+        {
             return None;
         }
         let took = environment.moment().now.wrapping_sub(begun);

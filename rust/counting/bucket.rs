@@ -130,7 +130,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        crowd.push(one, context)?;
+        crowd.push_first(one, context)?;
         let answer = crowd.decide(sighting, limit, context)?;
 
         if let Some(one) = crowd.only() {

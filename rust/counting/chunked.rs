@@ -24,7 +24,7 @@ pub(super) struct Chunked<T> {
 }
 
 impl<T> Chunked<T> {
-    /// How many items are in a piece.
+    /// How many items are in a piece: a power of two, so that an index is taken apart by shifts.
     pub(super) const PIECE: usize = Self::that_fit(size_of::<T>());
     const NODE: usize = Self::that_fit(size_of::<Piece<T>>()) * Self::PIECE;
     const SMALLEST: usize = if Self::PIECE < 4 { Self::PIECE } else { 4 };
@@ -33,7 +33,7 @@ impl<T> Chunked<T> {
         if size > PIECE_BYTES {
             1
         } else {
-            PIECE_BYTES / size
+            1 << (PIECE_BYTES / size).ilog2()
         }
     }
 
@@ -64,6 +64,11 @@ impl<T> Chunked<T> {
             .get_mut(index / Self::NODE)?
             .get_mut(index % Self::NODE / Self::PIECE)?
             .get_mut(index % Self::PIECE)
+    }
+
+    #[inline]
+    pub(super) fn is_empty(&self) -> bool {
+        self.len == 0
     }
 
     /// The first items: as many as are in one piece.

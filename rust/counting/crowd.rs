@@ -96,14 +96,28 @@ impl<C: Connection> Crowd<C> {
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        let mut known = self.find(sighting, context);
+        // Were this packet's one among them, it would not be presumed refused any more: but looking
+        // it up shows the same, should it ever matter.
+        if sighting.progress == Progress::Assured && !self.may_be_over(false, true, limit) {
+            return Ok(Answer::Under);
+        }
+
+        // Nobody looks at the hash of a few.
+        let hash = if self.entries.has_index() {
+            sighting.connection.hash(sighting.tag, context.hash_key)
+        } else {
+            0
+        };
+        let mut known = self.entries.find(hash, |entry| entry.is(sighting));
         let itself = known.is_some() || sighting.progress != Progress::Assured;
 
         let enough = |crowd: &Self| !crowd.may_be_over(known.is_some(), itself, limit);
         if !enough(self) {
             self.verify(sighting, enough, context);
             // What was not looked up may still have moved.
-            known = self.find(sighting, context);
+            if known.is_some() {
+                known = self.find(sighting, context);
+            }
         }
 
         let answer = answer(self.count(known, itself), limit);
@@ -113,16 +127,15 @@ impl<C: Connection> Crowd<C> {
                 self.replace(index, entry, context);
             }
         } else if itself {
-            self.push(Entry::new(sighting, context.stamp, answer), context)?;
+            self.push(Entry::new(sighting, context.stamp, answer), hash, context)?;
         }
         Ok(answer)
     }
 
     fn find<K, E>(&self, sighting: &Sighting<C>, context: &Context<'_, K, E>) -> Option<usize> {
-        self.entries.find(
-            || sighting.connection.hash(sighting.tag, context.hash_key),
-            |entry| entry.is(sighting),
-        )
+        let hash = sighting.connection.hash(sighting.tag, context.hash_key);
+
+        self.entries.find(hash, |entry| entry.is(sighting))
     }
 
     /// The count for a packet whose connection is at index `known`, and counts if `itself`.
@@ -253,16 +266,26 @@ impl<C: Connection> Crowd<C> {
         }
     }
 
-    /// Remembers a connection.
-    pub(super) fn push<K, E>(
+    /// Remembers the only connection that there is so far.
+    pub(super) fn push_first<K, E>(
         &mut self,
         entry: Entry<C>,
+        context: &Context<'_, K, E>,
+    ) -> Result<(), AllocError> {
+        self.push(entry, 0, context)
+    }
+
+    /// Remembers a connection, which has this hash.
+    fn push<K, E>(
+        &mut self,
+        entry: Entry<C>,
+        hash: u32,
         context: &Context<'_, K, E>,
     ) -> Result<(), AllocError> {
         let index = self.len();
         let state = entry.state();
 
-        self.entries.push(entry, context.hash_key)?;
+        self.entries.push(entry, hash, context.hash_key)?;
         self.refused = self.refused.saturating_add(state.refused.into());
         if state.confirmed {
             self.entries.swap(index, self.confirmed, context.hash_key);

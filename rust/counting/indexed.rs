@@ -10,10 +10,10 @@ use kernel::alloc::AllocError;
 const SCANNED: usize = 8;
 
 /// How many heads there are when there get to be more.
-const FIRST_HEADS: usize = 2;
+const FIRST_HEADS: usize = 4;
 
 /// So many items share a chain, on average.
-const PER_CHAIN: usize = 4;
+const PER_CHAIN: usize = 2;
 
 /// The end of a chain.
 const END: u32 = u32::MAX;
@@ -23,20 +23,16 @@ pub(super) trait Hashed {
     fn hash(&self, key: &HashKey) -> u32;
 }
 
-struct Slot<T> {
-    item: T,
-    /// The next slot of its chain.
-    next: u32,
-}
-
 /// A vector in which items are found by a hash of theirs.
 ///
 /// The index is a hash table with chains that grows by linear hashing: one chain is split for every
 /// [`PER_CHAIN`] items that are added, and joined again when they are taken away. So no operation
 /// touches more than a few chains, however many there are. Few items have no index.
 pub(super) struct Indexed<T> {
-    slots: Chunked<Slot<T>>,
-    /// The first slot of each chain. Empty where there is no index.
+    items: Chunked<T>,
+    /// For each item, the next one of its chain. Empty where there is no index.
+    next: Chunked<u32>,
+    /// The first item of each chain. Empty where there is no index.
     heads: Chunked<u32>,
 }
 
@@ -64,81 +60,95 @@ fn parent(chain: usize) -> usize {
 impl<T: Hashed> Indexed<T> {
     pub(super) const fn new() -> Self {
         Self {
-            slots: Chunked::new(),
+            items: Chunked::new(),
+            next: Chunked::new(),
             heads: Chunked::new(),
         }
     }
 
     #[inline]
     pub(super) fn len(&self) -> usize {
-        self.slots.len()
+        self.items.len()
     }
 
     #[inline]
     pub(super) fn get(&self, index: usize) -> Option<&T> {
-        self.slots.get(index).map(|slot| &slot.item)
+        self.items.get(index)
     }
 
     /// What is changed must not be what is hashed.
     #[inline]
     pub(super) fn get_mut(&mut self, index: usize) -> Option<&mut T> {
-        self.slots.get_mut(index).map(|slot| &mut slot.item)
+        self.items.get_mut(index)
     }
 
-    /// Finds the item that `is_it` tells, which has the hash that `hash` returns.
+    /// Whether items are found by hash. Where they are not, nobody looks at one.
     #[inline]
-    pub(super) fn find(
-        &self,
-        hash: impl FnOnce() -> u32,
-        is_it: impl Fn(&T) -> bool,
-    ) -> Option<usize> {
-        if self.heads.len() == 0 {
+    pub(super) fn has_index(&self) -> bool {
+        !self.heads.is_empty()
+    }
+
+    /// Finds the item that `is_it` tells, and that has this hash.
+    #[inline]
+    pub(super) fn find(&self, hash: u32, is_it: impl Fn(&T) -> bool) -> Option<usize> {
+        if !self.has_index() {
             return self.scan(is_it);
         }
-        let mut at = *self.heads.get(chain_of(hash(), self.heads.len()))?;
+        let mut at = *self.heads.get(chain_of(hash, self.heads.len()))?;
         while at != END {
-            let slot = self.slots.get(at as usize)?;
-            if is_it(&slot.item) {
-                return Some(at as usize);
+            let index = at as usize;
+            if is_it(self.items.get(index)?) {
+                return Some(index);
             }
-            at = slot.next;
+            at = *self.next.get(index)?;
         }
         None
     }
 
     fn scan(&self, is_it: impl Fn(&T) -> bool) -> Option<usize> {
-        const { assert!(SCANNED <= Chunked::<Slot<T>>::PIECE) };
+        const { assert!(SCANNED <= Chunked::<T>::PIECE) };
 
-        for (index, slot) in self.slots.first_piece().iter().enumerate() {
-            if is_it(&slot.item) {
+        for (index, item) in self.items.first_piece().iter().enumerate() {
+            if is_it(item) {
                 return Some(index);
             }
         }
         None
     }
 
-    /// Appends `item`.
+    /// Appends `item`, which has this hash.
     ///
     /// # Errors
     ///
     /// If there is no memory, or if there are four billion. Then nothing has changed.
-    pub(super) fn push(&mut self, item: T, key: &HashKey) -> Result<(), AllocError> {
+    pub(super) fn push(&mut self, item: T, hash: u32, key: &HashKey) -> Result<(), AllocError> {
         let index = self.len();
+
         // `END` is not an index.
         if index >= END as usize {
             return Err(AllocError);
         }
-        if self.heads.len() == 0 && index == SCANNED {
+        if !self.has_index() {
+            if index < SCANNED {
+                return self.items.push(item);
+            }
+            let hash = item.hash(key);
             self.build(key)?;
+            return self.push_indexed(item, hash, key);
         }
-        let hash = if self.heads.len() == 0 {
-            0
-        } else {
-            item.hash(key)
-        };
-        self.slots.push(Slot { item, next: END })?;
+        self.push_indexed(item, hash, key)
+    }
+
+    fn push_indexed(&mut self, item: T, hash: u32, key: &HashKey) -> Result<(), AllocError> {
+        let index = self.len();
+
+        self.next.push(END)?;
+        if let Err(error) = self.items.push(item) {
+            self.next.pop();
+            return Err(error);
+        }
         self.link(index, hash);
-        if self.heads.len() != 0 && self.len() > self.heads.len().saturating_mul(PER_CHAIN) {
+        if self.len() > self.heads.len().saturating_mul(PER_CHAIN) {
             self.split(key);
         }
         Ok(())
@@ -147,80 +157,78 @@ impl<T: Hashed> Indexed<T> {
     /// Takes the item at `index` away. The last one takes its place.
     pub(super) fn remove(&mut self, index: usize, key: &HashKey) -> Option<T> {
         let last = self.len().checked_sub(1)?;
-        self.unlink(index, self.hash_at(index, key)?);
-        if index != last {
-            let hash = self.hash_at(last, key)?;
-            self.unlink(last, hash);
-            self.link(index, hash);
+
+        if self.has_index() {
+            self.unlink(index, self.items.get(index)?.hash(key));
+            if index != last {
+                let hash = self.items.get(last)?.hash(key);
+                self.unlink(last, hash);
+                self.link(index, hash);
+            }
+            self.next.pop();
         }
-        let mut removed = self.slots.pop()?;
-        if let Some(slot) = self.slots.get_mut(index) {
-            // The link is that of the place, which was just made.
-            core::mem::swap(&mut slot.item, &mut removed.item);
+        let mut removed = self.items.pop()?;
+        if let Some(item) = self.items.get_mut(index) {
+            core::mem::swap(item, &mut removed);
         }
         self.join();
-        Some(removed.item)
-    }
-
-    /// The hash of the item at `index`. Without an index nobody asks for it: 0.
-    fn hash_at(&self, index: usize, key: &HashKey) -> Option<u32> {
-        let item = self.get(index)?;
-        Some(if self.heads.len() == 0 {
-            0
-        } else {
-            item.hash(key)
-        })
+        Some(removed)
     }
 
     /// Makes an index where there was none.
     fn build(&mut self, key: &HashKey) -> Result<(), AllocError> {
-        let mut heads = Chunked::new();
+        let (mut heads, mut next) = (Chunked::new(), Chunked::new());
+
         for _ in 0..FIRST_HEADS {
             heads.push(END)?;
         }
+        for _ in 0..self.len() {
+            next.push(END)?;
+        }
         self.heads = heads;
+        self.next = next;
         for index in 0..self.len() {
-            if let Some(hash) = self.hash_at(index, key) {
-                self.link(index, hash);
+            if let Some(item) = self.items.get(index) {
+                self.link(index, item.hash(key));
             }
         }
         Ok(())
     }
 
-    /// Puts the slot at `index` to the front of the chain of `hash`.
+    /// Puts the item at `index` to the front of the chain of `hash`.
     fn link(&mut self, index: usize, hash: u32) {
-        let chain = chain_of(hash, self.heads.len().max(1));
-        let (Some(head), Some(slot)) = (self.heads.get_mut(chain), self.slots.get_mut(index))
-        else {
-            return;
-        };
-        slot.next = core::mem::replace(head, index as u32);
+        let chain = chain_of(hash, self.heads.len());
+
+        if let (Some(head), Some(next)) = (self.heads.get_mut(chain), self.next.get_mut(index)) {
+            *next = core::mem::replace(head, index as u32);
+        }
     }
 
-    /// Takes the slot at `index` out of the chain of `hash`.
+    /// Takes the item at `index` out of the chain of `hash`.
     fn unlink(&mut self, index: usize, hash: u32) {
-        let chain = chain_of(hash, self.heads.len().max(1));
-        let (Some(head), Some(slot)) = (self.heads.get_mut(chain), self.slots.get(index)) else {
+        let chain = chain_of(hash, self.heads.len());
+        let (Some(head), Some(&after)) = (self.heads.get_mut(chain), self.next.get(index)) else {
             return;
         };
-        let next = slot.next;
+
         if *head == index as u32 {
-            *head = next;
+            *head = after;
             return;
         }
         let mut at = *head;
-        while let Some(slot) = self.slots.get_mut(at as usize) {
-            if slot.next == index as u32 {
-                slot.next = next;
+        while let Some(next) = self.next.get_mut(at as usize) {
+            if *next == index as u32 {
+                *next = after;
                 return;
             }
-            at = slot.next;
+            at = *next;
         }
     }
 
     /// Splits the chain whose turn it is. Without memory it stays as it is.
     fn split(&mut self, key: &HashKey) {
         let chain = self.heads.len();
+
         if self.heads.push(END).is_err() {
             return;
         }
@@ -230,22 +238,27 @@ impl<T: Hashed> Indexed<T> {
         let mut at = core::mem::replace(head, END);
         while at != END {
             let index = at as usize;
-            let (Some(slot), Some(hash)) = (self.slots.get(index), self.hash_at(index, key)) else {
+            let (Some(&next), Some(item)) = (self.next.get(index), self.items.get(index)) else {
                 return;
             };
-            at = slot.next;
-            self.link(index, hash);
+            at = next;
+            self.link(index, item.hash(key));
         }
     }
 
     /// Joins the last chain to the one that it was split off from, where there are twice as many as
     /// needed. Few items lose their index.
     fn join(&mut self) {
+        if !self.has_index() {
+            return;
+        }
         if self.len() <= SCANNED / 2 {
             self.heads = Chunked::new();
+            self.next = Chunked::new();
+            return;
         }
         if self.heads.len() <= FIRST_HEADS
-            || self.len() > self.heads.len().saturating_mul(PER_CHAIN / 2)
+            || self.len() > self.heads.len().saturating_mul(PER_CHAIN) / 2
         {
             return;
         }
@@ -253,17 +266,16 @@ impl<T: Hashed> Indexed<T> {
             return;
         };
         let chain = parent(self.heads.len());
-        let mut last = None;
+        let mut last = END;
         let mut at = first;
-        while let Some(slot) = self.slots.get(at as usize) {
-            last = Some(at);
-            at = slot.next;
+        while let Some(&next) = self.next.get(at as usize) {
+            last = at;
+            at = next;
         }
-        let (Some(last), Some(head)) = (last, self.heads.get_mut(chain)) else {
-            return;
-        };
-        if let Some(slot) = self.slots.get_mut(last as usize) {
-            slot.next = core::mem::replace(head, first);
+        if let (Some(head), Some(next)) =
+            (self.heads.get_mut(chain), self.next.get_mut(last as usize))
+        {
+            *next = core::mem::replace(head, first);
         }
     }
 }
@@ -277,17 +289,22 @@ impl<T: Hashed + Copy> Indexed<T> {
         let (Some(&item_a), Some(&item_b)) = (self.get(a), self.get(b)) else {
             return;
         };
-        let (Some(hash_a), Some(hash_b)) = (self.hash_at(a, key), self.hash_at(b, key)) else {
-            return;
-        };
-        self.unlink(a, hash_a);
-        self.unlink(b, hash_b);
+        let hashes = self
+            .has_index()
+            .then(|| (item_a.hash(key), item_b.hash(key)));
+
+        if let Some((hash_a, hash_b)) = hashes {
+            self.unlink(a, hash_a);
+            self.unlink(b, hash_b);
+        }
         for (index, item) in [(a, item_b), (b, item_a)] {
-            if let Some(slot) = self.slots.get_mut(index) {
-                slot.item = item;
+            if let Some(place) = self.items.get_mut(index) {
+                *place = item;
             }
         }
-        self.link(a, hash_b);
-        self.link(b, hash_a);
+        if let Some((hash_a, hash_b)) = hashes {
+            self.link(a, hash_b);
+            self.link(b, hash_a);
+        }
     }
 }

@@ -26,7 +26,10 @@ mod threads;
 
 use crate::hash::HashKey;
 
-pub(crate) use shard::Shard;
+pub(crate) use shard::{
+    Due,
+    Shard, //
+};
 
 /// What looking a connection up has shown.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]

@@ -19,12 +19,16 @@ use super::{
 use crate::hash::HashKey;
 use kernel::alloc::AllocError;
 
-/// So many connections may be remembered for each one that was left by the last sweep, before
-/// packets that add one help with the next.
+/// So many connections may be remembered for each one that was left by the last sweep, before the
+/// next one is due at once.
 const GROWTH: usize = 2;
 
 /// So many may be remembered in any case.
 const ALLOWANCE: usize = 64;
+
+/// Where so many times as many are remembered as may be, the sweep does not keep up by itself, and
+/// packets that add a connection help.
+const HELPED_AT: usize = 4;
 
 /// How many connections are looked up by a packet that helps.
 const LOOKED_UP_PER_ADDED: usize = 2;
@@ -33,8 +37,17 @@ const LOOKED_UP_PER_ADDED: usize = 2;
 #[derive(Clone, Copy)]
 pub(crate) struct Decision {
     pub(crate) answer: Answer,
-    /// Whether a connection was added, so that a sweep is due some time.
-    pub(crate) added: bool,
+    /// When a sweep is due, as a connection was added.
+    pub(crate) sweep: Option<Due>,
+}
+
+/// When something is due.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub(crate) enum Due {
+    /// Some time.
+    Later,
+    /// As soon as may be.
+    Now,
 }
 
 /// Where a sweep is. It goes from the last key to the first, and in each from the last connection
@@ -52,7 +65,7 @@ pub(crate) struct Shard<K, C> {
     threads: Threads,
     /// How many connections are remembered, over all keys.
     connections: usize,
-    /// How many there may be before packets help.
+    /// How many there may be before a sweep is due at once.
     allowed: usize,
     sweep: Sweep,
 }
@@ -105,12 +118,12 @@ impl<K: Key, C: Connection> Shard<K, C> {
         };
         let before = self.connections;
 
-        let decided = match self.buckets.find(|| hash, |bucket| bucket.key() == key) {
+        let decided = match self.buckets.find(hash, |bucket| bucket.key() == key) {
             Some(index) => self.decide_at(index, sighting, limit, &context),
             None => {
                 let (answer, first) = Bucket::first(sighting, limit, &context);
                 match first {
-                    Some(bucket) => self.buckets.push(bucket, hash_key).map(|()| {
+                    Some(bucket) => self.buckets.push(bucket, hash, hash_key).map(|()| {
                         self.connections = self.connections.saturating_add(1);
                         answer
                     }),
@@ -119,11 +132,17 @@ impl<K: Key, C: Connection> Shard<K, C> {
             }
         };
 
-        let added = self.connections > before;
-        if added && self.connections > self.allowed {
-            self.help(&moment, hash_key, environment);
-        }
-        decided.map(|answer| Decision { answer, added })
+        let sweep = if self.connections <= before {
+            None
+        } else if self.connections <= self.allowed {
+            Some(Due::Later)
+        } else {
+            if self.connections / HELPED_AT > self.allowed {
+                self.help(&moment, hash_key, environment);
+            }
+            Some(Due::Now)
+        };
+        decided.map(|answer| Decision { answer, sweep })
     }
 
     fn decide_at<E: Environment<K, C>>(

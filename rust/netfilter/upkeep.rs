@@ -79,6 +79,12 @@ impl Upkeep {
         unsafe { bindings::xt_rust_queue_delayed_work(self.work.get(), delay) };
     }
 
+    /// Has the work done as soon as may be.
+    pub(crate) fn at_once(&self) {
+        // SAFETY: As above.
+        unsafe { bindings::xt_rust_mod_delayed_work(self.work.get(), 0) };
+    }
+
     /// Lets others run. `None` if the work is to end.
     ///
     /// Must be called where sleeping is allowed.

@@ -41,6 +41,7 @@ void xt_rust_spin_unlock_bh(spinlock_t *lock);
 /* work.c */
 void xt_rust_init_delayed_work(struct delayed_work *work, work_func_t callback);
 bool xt_rust_queue_delayed_work(struct delayed_work *work, unsigned long delay);
+bool xt_rust_mod_delayed_work(struct delayed_work *work, unsigned long delay);
 void xt_rust_cond_resched(void);
 
 #endif

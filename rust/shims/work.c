@@ -16,6 +16,11 @@ bool xt_rust_queue_delayed_work(struct delayed_work *work, unsigned long delay)
 	return queue_delayed_work(system_dfl_wq, work, delay);
 }
 
+bool xt_rust_mod_delayed_work(struct delayed_work *work, unsigned long delay)
+{
+	return mod_delayed_work(system_dfl_wq, work, delay);
+}
+
 void xt_rust_cond_resched(void)
 {
 	cond_resched();

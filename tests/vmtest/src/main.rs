@@ -3,6 +3,7 @@
 //! Tests of the connlimit match, to be run as root on a machine made for it: they load and unload
 //! modules, and change the rules of network namespaces of their own.
 
+mod bench;
 mod child;
 mod conntrack;
 mod decision;
@@ -25,6 +26,7 @@ use std::process::ExitCode;
 use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
+use bench::Bench;
 use registry::Case;
 use variant::Module;
 
@@ -52,6 +54,15 @@ enum Command {
         jobs: Option<usize>,
         #[command(flatten)]
         selection: Selection,
+    },
+    /// Print what packets cost in the match, in instructions, as lines of JSON.
+    Bench {
+        /// The implementation that is loaded.
+        #[arg(long = "match")]
+        module: Module,
+        /// Only whether the cost depends on the number of connections.
+        #[arg(long)]
+        short: bool,
     },
 }
 
@@ -116,6 +127,15 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             let mut cases = suites::all();
             cases.retain(|case| selection.takes(case));
             runner::run(module, jobs, &cases)
+        }
+        Command::Bench { module, short } => {
+            let bench = Bench::new(module)?;
+            if short {
+                bench.short()?;
+            } else {
+                bench.full()?;
+            }
+            Ok(ExitCode::SUCCESS)
         }
     }
 }
