@@ -44,6 +44,9 @@ test:
 demo:
 	@scripts/demo
 
+bench:
+	@scripts/bench
+
 help:
 	@echo 'Building:'
 	@echo '  modules          xt_connlimit_rs.ko (default)'
@@ -51,6 +54,7 @@ help:
 	@echo '  clippy           lint the module'
 	@echo '  clean            take away what the build made'
 	@echo 'Trying:'
+	@echo '  bench            measure what packets cost, beside the in-tree match'
 	@echo '  demo             show it limiting connections, in a virtual machine'
 	@echo '  test             run all tests'
 	@echo 'Variables:'
@@ -60,4 +64,4 @@ help:
 	@echo '  INSTALL_MOD_PATH=DIR  install below it'
 	@echo '  T=NAME                run the tests whose names contain it'
 
-.PHONY: modules modules_install clippy clean test demo help
+.PHONY: modules modules_install clippy clean test demo bench help

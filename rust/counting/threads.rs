@@ -54,12 +54,19 @@ struct Place {
     last: u32,
 }
 
+/// A place that is free, once the clock has left 0 behind.
+const FREE: Place = Place {
+    // No thread's number.
+    thread: u32::MAX,
+    last: 0,
+};
+
 /// The threads that have handled packets of late.
-pub(super) struct Threads([Option<Place>; KNOWN]);
+pub(super) struct Threads([Place; KNOWN]);
 
 impl Threads {
     pub(super) const fn new() -> Self {
-        Self([None; KNOWN])
+        Self([FREE; KNOWN])
     }
 
     /// Shortens `moment`.
@@ -75,12 +82,10 @@ impl Threads {
         let mut thread = UNKNOWN;
 
         if let Some(found) = self.0.get_mut(index) {
-            let is_ours = found.is_none_or(|found| {
-                found.thread == moment.thread
-                    || moment.now.wrapping_sub(found.last) >= CONFIRMED_WITHIN.into()
-            });
-            if is_ours {
-                *found = Some(place);
+            if found.thread == moment.thread
+                || moment.now.wrapping_sub(found.last) >= CONFIRMED_WITHIN.into()
+            {
+                *found = place;
                 thread = index as u8;
             }
         }
