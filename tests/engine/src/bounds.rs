@@ -80,7 +80,10 @@ impl Bench {
         Self {
             shard: Shard::new(),
             hash_key: HashKey::random(),
-            tracked: Tracked::default(),
+            tracked: Tracked {
+                now: 100,
+                ..Tracked::default()
+            },
             limit,
         }
     }
