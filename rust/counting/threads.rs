@@ -54,19 +54,20 @@ struct Place {
     last: u32,
 }
 
-/// A place that is free, once the clock has left 0 behind.
-const FREE: Place = Place {
-    // No thread's number.
-    thread: u32::MAX,
-    last: 0,
-};
+/// No thread has this number: those of tasks are smaller.
+const NOBODY: u32 = u32::MAX;
 
 /// The threads that have handled packets of late.
 pub(super) struct Threads([Place; KNOWN]);
 
 impl Threads {
     pub(super) const fn new() -> Self {
-        Self([FREE; KNOWN])
+        let free = Place {
+            thread: NOBODY,
+            last: 0,
+        };
+
+        Self([free; KNOWN])
     }
 
     /// Shortens `moment`.
@@ -83,6 +84,7 @@ impl Threads {
 
         if let Some(found) = self.0.get_mut(index) {
             if found.thread == moment.thread
+                || found.thread == NOBODY
                 || moment.now.wrapping_sub(found.last) >= CONFIRMED_WITHIN.into()
             {
                 *found = place;

@@ -10,8 +10,8 @@ source "${BASH_SOURCE[0]%/*}/kernel.sh"
 checkout_key=$(short_hash <<<"$checkout")
 cargo_target=cargo/target/$checkout_key
 vmtest=$cache_dir/$cargo_target/x86_64-unknown-linux-gnu/release/vmtest
-# An explicit --target keeps these flags from build scripts and procedural macros.
-cargo_env=(env CARGO_HOME=/cargo "CARGO_TARGET_DIR=/$cargo_target" RUSTFLAGS='-C target-feature=+crt-static')
+# An explicit --target keeps these flags from build scripts and procedural macros. libFuzzer is C++.
+cargo_env=(env CXX=clang++-19 CARGO_HOME=/cargo "CARGO_TARGET_DIR=/$cargo_target" RUSTFLAGS='-C target-feature=+crt-static')
 
 # in_build_root COMMAND...: with this checkout in /src/xt_connlimit_rs, the kernel in /kernel, cargo's
 # things in /cargo, and a place for what is built in /out.

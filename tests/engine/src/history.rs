@@ -16,6 +16,7 @@ pub const OLD: ConnectionId = 1 << 12;
 
 /// What happens to a packet after the rule.
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct Rules {
     /// The rule itself refuses those over the limit.
     pub refuse: bool,
@@ -24,6 +25,7 @@ pub struct Rules {
 }
 
 #[derive(Clone, Copy, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Event {
     /// A packet from outside, which conntrack confirms after the rules, or one of a connection that
     /// it has.
@@ -69,6 +71,7 @@ pub enum Event {
 
 /// A history, and what it happens to.
 #[derive(Clone, Debug)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub struct History {
     pub limit: u32,
     /// Where the clock starts.
@@ -80,7 +83,45 @@ pub struct History {
     pub events: Vec<Event>,
 }
 
+impl History {
+    /// The same with numbers that the engine is made for: as many threads as it tells apart, no
+    /// pause so long that it would have swept meanwhile, and not so much that it takes long.
+    pub fn within_bounds(mut self) -> Self {
+        const THREADS: ThreadId = 15;
+        const LIMIT: u32 = 30;
+        const JIFFIES: u32 = 1000;
+        const LOOK_UPS: usize = 100;
+        self.limit %= LIMIT;
+        for event in &mut self.events {
+            match event {
+                Event::Packet {
+                    connection, thread, ..
+                }
+                | Event::Loopback {
+                    connection, thread, ..
+                }
+                | Event::Older {
+                    connection, thread, ..
+                } => {
+                    *connection %= OLD;
+                    *thread %= THREADS;
+                }
+                Event::Assure { connection, .. }
+                | Event::Close { connection, .. }
+                | Event::Expire { connection, .. } => *connection %= OLD,
+                Event::Tick { jiffies } => *jiffies %= JIFFIES,
+                Event::Sweep { count } => *count %= LOOK_UPS,
+            }
+        }
+        self
+    }
+}
+
+/// The deferred work begins anew so many jiffies after it was through.
+const BETWEEN_SWEEPS: u32 = 3750;
+
 struct Driver {
+    since_sweep: u32,
     shard: Shard<KeyId, ConnectionId>,
     hash_key: HashKey,
     limit: u32,
@@ -105,6 +146,7 @@ pub fn run(history: &History) {
         },
         limit: history.limit,
         world: World::new(history.start),
+        since_sweep: 0,
         model: Model::default(),
     };
     for event in &history.events {
@@ -156,7 +198,13 @@ impl Driver {
             Event::Assure { key, connection } => self.world.assure((key, connection)),
             Event::Close { key, connection } => self.world.close((key, connection)),
             Event::Expire { key, connection } => self.world.expire((key, connection)),
-            Event::Tick { jiffies } => self.world.tick(jiffies),
+            Event::Tick { jiffies } => {
+                self.world.tick(jiffies);
+                self.since_sweep += jiffies;
+                if self.since_sweep >= BETWEEN_SWEEPS {
+                    self.sweep_all();
+                }
+            }
             Event::Sweep { count } => {
                 if self.shard.sweep(count, &self.hash_key, &self.world) {
                     self.shard.begin_sweep();
@@ -228,6 +276,7 @@ impl Driver {
     }
 
     fn sweep_all(&mut self) {
+        self.since_sweep = 0;
         self.shard.begin_sweep();
         while !self.shard.sweep(64, &self.hash_key, &self.world) {}
     }
