@@ -15,3 +15,6 @@
 #include <net/netfilter/nf_conntrack_zones.h>
 
 #include "../shims/shims.h"
+
+/* bindgen takes the first definition of a macro, and HZ has two. */
+static const u32 XT_RUST_HZ = HZ;

@@ -9,7 +9,7 @@ use kernel::{
 };
 
 /// How many jiffies there are in a second.
-pub(crate) const HZ: u32 = bindings::HZ;
+pub(crate) const HZ: u32 = bindings::XT_RUST_HZ;
 
 /// The lower half of `jiffies`.
 ///

@@ -16,6 +16,8 @@ pub struct Figure {
     /// The dearest.
     pub worst: Option<f64>,
     pub bytes: Option<f64>,
+    /// How many bytes there were before.
+    pub before: Option<f64>,
 }
 
 pub struct Figures {

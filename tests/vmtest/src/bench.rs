@@ -66,6 +66,8 @@ impl Costs {
 enum Spread {
     /// All of them are of one client.
     OneKey,
+    /// A thousand of them are of one client.
+    ThousandEach,
     /// Each is of its own.
     OwnKey,
 }
@@ -94,6 +96,7 @@ impl Bench {
     fn first(&self, spread: Spread, number: u32) -> Result<Vec<u8>> {
         let (client, server, port) = match spread {
             Spread::OneKey => (0, number / PORTS, number % PORTS),
+            Spread::ThousandEach => (number / 1000, 0, number % 1000),
             Spread::OwnKey => (number, 0, 0),
         };
         let client = Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(20, 0, 0, 1)) + client);
@@ -299,7 +302,7 @@ impl Bench {
             let rules = if walks && limit > 25 { 1 } else { RULES };
             self.refused(limit, rules)?;
         }
-        self.memory("memory_one_key", Spread::OneKey, 1000)?;
+        self.memory("memory_thousand_each", Spread::ThousandEach, 100_000)?;
         self.memory("memory_own_key", Spread::OwnKey, 100_000)?;
         self.given_back(100_000)
     }
