@@ -59,16 +59,14 @@ make_vmtest() {
     cp "$vmtest" "$1/"
 }
 
-# bench MATCH OPTION...: what `vmtest bench` prints where the clock counts instructions, and where
-# conntrack has room for what it measures.
-bench() {
-    local match=$1
-    shift
-    "$checkout/scripts/vm" --icount --match "$match" --memory 6144 --timeout 3600 -- "
-        echo 262144 >/proc/sys/net/netfilter/nf_conntrack_buckets
-        echo 3000000 >/proc/sys/net/netfilter/nf_conntrack_max
-        modprobe tun
-        vmtest bench --match $match $*"
+# bench_command MATCH OPTION...: the command that has `vmtest bench` measure in a VM, where conntrack
+# has room for it.
+bench_command() {
+    printf '%s\n' \
+        'echo 262144 >/proc/sys/net/netfilter/nf_conntrack_buckets' \
+        'echo 3000000 >/proc/sys/net/netfilter/nf_conntrack_max' \
+        'modprobe tun' \
+        "vmtest bench --match $*"
 }
 
 vmtest_was_built() { [[ -e $vmtest ]]; }
