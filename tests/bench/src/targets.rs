@@ -104,7 +104,7 @@ pub fn rows(figures: &Figures) -> Vec<Row> {
         "established",
         "packet of an established connection, one key with so many",
         INSTRUCTIONS,
-        TYPICAL,
+        MEAN,
     );
     for n in [25, 200, 100_000] {
         rows.push(established.row(n, "at most 300", |rs| Some(rs <= 300.0)));
