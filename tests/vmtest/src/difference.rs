@@ -10,8 +10,8 @@ pub enum Difference {
     /// until something shows that they were let through all the same.
     RefusedAttemptsCounted,
 
-    /// In-tree walks its list once a jiffy. Until the next one it counts what conntrack has
-    /// forgotten meanwhile. Ours looks up whatever may decide.
+    /// In-tree walks its list once a jiffy. Until the next one it counts what conntrack has never
+    /// confirmed. Ours asks whenever it may decide what became of those that were on their way.
     StaleWithinJiffy,
 
     /// In-tree adds an assured connection that is older than the rule if it is the first of its
