@@ -6,17 +6,18 @@
 //! goes through [`RULES`] identical rules, which have a table each; the same is measured with rules
 //! that have no match, and the difference is divided by their number.
 
-use std::net::{IpAddr, Ipv4Addr, SocketAddr, UdpSocket};
+use std::net::{Ipv4Addr, UdpSocket};
 use std::time::{Duration, Instant};
 
 use anyhow::{ensure, Context, Result};
 
-use crate::conntrack::{self, Tuple};
+use crate::conntrack;
 use crate::net::address::{self, PORT};
-use crate::net::{link, netns, packet, route, tun::Tun};
+use crate::net::many::{self, Spread};
+use crate::net::{link, netns, route, tun::Tun};
 use crate::rules::{Chain, Iptables, Ruleset};
 use crate::system;
-use crate::variant::{Family, FrontEnd, Module, Path, Transport};
+use crate::variant::{Family, FrontEnd, Module};
 
 /// How many rules a packet goes through, unless they are too slow.
 const RULES: u32 = 8;
@@ -26,9 +27,6 @@ const NO_LIMIT: u32 = 10_000_000;
 
 /// How many packets are measured.
 const PACKETS: u32 = 60;
-
-/// How many connections of one client go to one server.
-const PORTS: u32 = 60_000;
 
 /// How many refused attempts are.
 const ATTEMPTS: u32 = 2000;
@@ -61,17 +59,6 @@ impl Costs {
     }
 }
 
-/// Which connections a case has.
-#[derive(Clone, Copy)]
-enum Spread {
-    /// All of them are of one client.
-    OneKey,
-    /// A thousand of them are of one client.
-    ThousandEach,
-    /// Each is of its own.
-    OwnKey,
-}
-
 impl Bench {
     pub fn new(module: Module) -> Result<Self> {
         netns::unshare()?;
@@ -91,28 +78,9 @@ impl Bench {
         })
     }
 
-    /// The first packet of the connection with a number. Those of one client differ by the server's
-    /// address, too: there are not ports enough.
-    fn first(&self, spread: Spread, number: u32) -> Result<Vec<u8>> {
-        let (client, server, port) = match spread {
-            Spread::OneKey => (0, number / PORTS, number % PORTS),
-            Spread::ThousandEach => (number / 1000, 0, number % 1000),
-            Spread::OwnKey => (number, 0, 0),
-        };
-        let client = Ipv4Addr::from_bits(u32::from(Ipv4Addr::new(20, 0, 0, 1)) + client);
-        let IpAddr::V4(first_server) = address::server(Family::Ipv4, Path::Wire) else {
-            unreachable!("an IPv4 address was asked for");
-        };
-        let server = Ipv4Addr::from_bits(first_server.to_bits() + server);
-        packet::datagram(
-            SocketAddr::new(client.into(), u16::try_from(1024 + port)?),
-            SocketAddr::new(server.into(), PORT),
-        )
-    }
-
     fn send(&self, spread: Spread, numbers: std::ops::Range<u32>) -> Result<()> {
         for number in numbers {
-            self.tun.send(&self.first(spread, number)?)?;
+            self.tun.send(&many::first_packet(spread, number)?)?;
         }
         Ok(())
     }
@@ -166,7 +134,7 @@ impl Bench {
         self.send(spread, 0..live)?;
         let fresh = |from: u32| -> Result<Vec<_>> {
             (from..from + PACKETS)
-                .map(|n| self.first(spread, n))
+                .map(|n| many::first_packet(spread, n))
                 .collect()
         };
         let with = self.time(&fresh(live)?, APART)?;
@@ -180,20 +148,9 @@ impl Bench {
     fn established(&mut self, live: u32) -> Result<()> {
         Self::install(RULES, &Self::limit(NO_LIMIT), None)?;
         self.send(Spread::OneKey, 0..live)?;
-        let server = match address::server(Family::Ipv4, Path::Wire) {
-            IpAddr::V4(first) => Ipv4Addr::from_bits(first.to_bits() + live / 2 / PORTS),
-            IpAddr::V6(_) => unreachable!("an IPv4 address was asked for"),
-        };
-        conntrack::assure(&Tuple {
-            transport: Transport::Udp,
-            source: SocketAddr::new(
-                Ipv4Addr::new(20, 0, 0, 1).into(),
-                u16::try_from(1024 + live / 2 % PORTS)?,
-            ),
-            destination: SocketAddr::new(server.into(), PORT),
-        })?;
+        conntrack::assure(&many::connection(Spread::OneKey, live / 2)?)?;
         let packets: Vec<_> = (0..PACKETS)
-            .map(|_| self.first(Spread::OneKey, live / 2))
+            .map(|_| many::first_packet(Spread::OneKey, live / 2))
             .collect::<Result<_>>()?;
         let with = self.time(&packets, Duration::ZERO)?;
         Self::install(RULES, "", None)?;
@@ -209,7 +166,7 @@ impl Bench {
         self.send(Spread::OneKey, 0..limit)?;
         let attempts = |from: u32| -> Result<Vec<_>> {
             (from..from + ATTEMPTS)
-                .map(|n| self.first(Spread::OneKey, n))
+                .map(|n| many::first_packet(Spread::OneKey, n))
                 .collect()
         };
         // The first ones look up what nobody has looked at since it was added.

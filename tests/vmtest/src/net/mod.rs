@@ -6,6 +6,7 @@ pub mod address;
 pub mod flood;
 pub mod link;
 pub mod loopback;
+pub mod many;
 pub mod netns;
 pub mod packet;
 pub mod route;

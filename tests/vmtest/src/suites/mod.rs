@@ -10,6 +10,7 @@ mod matrix;
 mod netns;
 mod peers;
 mod rules;
+mod scale;
 mod veth;
 mod zones;
 
@@ -27,5 +28,6 @@ pub fn all() -> Vec<Case> {
     classic::register(&mut registry);
     peers::register(&mut registry);
     autoload::register(&mut registry);
+    scale::register(&mut registry);
     registry.into_cases()
 }
