@@ -43,7 +43,8 @@ const LOOKED_UP_AT_ONCE: usize = 64;
 /// is traffic or not.
 const SECONDS_BETWEEN_SWEEPS: Jiffies = 15;
 
-/// A sweep that has taken long is followed by a pause so many times as long.
+/// A sweep is followed by a pause so many times as long: whoever adds connections is not to keep a
+/// CPU busy with sweeps.
 const PAUSE: Jiffies = 20;
 
 const NEVER: i32 = 0;
@@ -57,6 +58,9 @@ pub(crate) struct Table<K, C> {
     hash_key: HashKey,
     /// When the next sweep is due: [`NEVER`], [`LATER`] or [`NOW`].
     due: Atomic<i32>,
+    /// When the last sweep ended, and how long none is to follow it.
+    ended: Atomic<u32>,
+    pause: Atomic<u32>,
     #[pin]
     shards: [SpinLockBh<Shard<K, C>>; SHARDS],
 }
@@ -67,6 +71,8 @@ impl<K: Key, C: Connection> Table<K, C> {
         pin_init!(Self {
             hash_key: HashKey::random(),
             due: Atomic::new(NEVER),
+            ended: Atomic::new(0),
+            pause: Atomic::new(0),
             shards <- pin_init::pin_init_array_from_fn(
                 |_| new_spinlock_bh!(Shard::new(), "connlimit_shard")
             ),
@@ -105,11 +111,18 @@ impl<K: Key, C: Connection> Table<K, C> {
                 upkeep.after(SECONDS_BETWEEN_SWEEPS.saturating_mul(E::HZ));
             }
             Some(Due::Now) if self.due.load(Relaxed) != NOW && self.due.xchg(NOW, Full) != NOW => {
-                upkeep.at_once();
+                upkeep.hasten(self.pause_left(environment.moment().now));
             }
             _ => (),
         }
         Ok(decision.answer)
+    }
+
+    /// How long the pause after the last sweep goes on.
+    fn pause_left(&self, now: Jiffies) -> Jiffies {
+        let past = now.wrapping_sub(self.ended.load(Relaxed));
+
+        self.pause.load(Relaxed).saturating_sub(past)
     }
 
     /// Looks all connections up and forgets those that are gone. Returns when that is to be done
@@ -134,17 +147,17 @@ impl<K: Key, C: Connection> Table<K, C> {
             }
         }
 
+        let ended = environment.moment().now;
+        let pause = PAUSE.saturating_mul(ended.wrapping_sub(begun));
+        self.ended.store(ended, Relaxed);
+        self.pause.store(pause, Relaxed);
+
         self.due.xchg(NEVER, Full);
         if self.shards.iter().all(|shard| shard.lock().is_empty())
             || self.due.cmpxchg(NEVER, LATER, Full).is_err()
         {
             return None;
         }
-        let took = environment.moment().now.wrapping_sub(begun);
-        Some(
-            SECONDS_BETWEEN_SWEEPS
-                .saturating_mul(E::HZ)
-                .max(PAUSE.saturating_mul(took)),
-        )
+        Some(SECONDS_BETWEEN_SWEEPS.saturating_mul(E::HZ).max(pause))
     }
 }

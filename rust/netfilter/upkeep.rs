@@ -79,10 +79,13 @@ impl Upkeep {
         unsafe { bindings::xt_rust_queue_delayed_work(self.work.get(), delay) };
     }
 
-    /// Has the work done as soon as may be.
-    pub(crate) fn at_once(&self) {
+    /// Has the work done after `delay`, also where it is queued for later.
+    pub(crate) fn hasten(&self, delay: Jiffies) {
+        // CAST: `unsigned long` is no shorter.
+        let delay = delay as c_ulong;
+
         // SAFETY: As above.
-        unsafe { bindings::xt_rust_mod_delayed_work(self.work.get(), 0) };
+        unsafe { bindings::xt_rust_mod_delayed_work(self.work.get(), delay) };
     }
 
     /// Lets others run. `None` if the work is to end.
