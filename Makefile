@@ -39,7 +39,7 @@ clean:
 	+$(kbuild) clean
 
 test:
-	@scripts/test $(T)
+	@scripts/test $(or $(T),$(if $(ALL),--all))
 
 demo:
 	@scripts/demo
@@ -63,5 +63,6 @@ help:
 	@echo '  RUSTC=FILE            rustc to build with'
 	@echo '  INSTALL_MOD_PATH=DIR  install below it'
 	@echo '  T=NAME                run the tests whose names contain it'
+	@echo '  ALL=yes               run each test in all variants, as .ci/run does'
 
 .PHONY: modules modules_install clippy clean test demo bench help

@@ -229,11 +229,11 @@ impl Bench {
 
     /// Whether the cost is flat and memory is given back: less than a minute.
     pub fn short(mut self) -> Result<()> {
-        for live in [10, 5000] {
+        for live in [10, 2000] {
             self.new_connections("new_one_key", Spread::OneKey, live, RULES)?;
             self.established(live)?;
         }
-        self.given_back(5000)
+        self.given_back(2000)
     }
 
     /// All cases that the match can be expected to get through.

@@ -6,6 +6,7 @@
 mod bench;
 mod child;
 mod conntrack;
+mod cover;
 mod decision;
 mod difference;
 mod flow;
@@ -74,6 +75,10 @@ struct Selection {
     /// Take tests in that need minutes, too.
     #[arg(long)]
     slow: bool,
+    /// Of each scenario, leave variants out that show no pair of family, front end and transport
+    /// that others do not.
+    #[arg(long)]
+    pairs: bool,
     /// Leave tests out whose names have this part.
     #[arg(long, value_name = "PART")]
     skip: Vec<String>,
@@ -82,6 +87,15 @@ struct Selection {
 }
 
 impl Selection {
+    fn cases(&self) -> Vec<Case> {
+        let mut cases = suites::all();
+        cases.retain(|case| self.takes(case));
+        if self.pairs {
+            cover::retain(&mut cases);
+        }
+        cases
+    }
+
     fn takes(&self, case: &Case) -> bool {
         let named = |filter: &String| {
             if self.exact {
@@ -112,10 +126,8 @@ fn main() -> ExitCode {
 fn dispatch(command: Command) -> Result<ExitCode> {
     match command {
         Command::List { selection } => {
-            for case in suites::all() {
-                if selection.takes(&case) {
-                    println!("{}", case.name);
-                }
+            for case in selection.cases() {
+                println!("{}", case.name);
             }
             Ok(ExitCode::SUCCESS)
         }
@@ -123,11 +135,7 @@ fn dispatch(command: Command) -> Result<ExitCode> {
             module,
             jobs,
             selection,
-        } => {
-            let mut cases = suites::all();
-            cases.retain(|case| selection.takes(case));
-            runner::run(module, jobs, &cases)
-        }
+        } => runner::run(module, jobs, &selection.cases()),
         Command::Bench { module, short } => {
             let bench = Bench::new(module)?;
             if short {
