@@ -2,6 +2,7 @@
 #
 # What a person calls. What the kernel's build system reads is Kbuild.
 
+CARGO ?= cargo
 KDIR ?= /lib/modules/$(shell uname -r)/build
 
 # With MO= the kernel's build system leaves this directory as it is and puts
@@ -35,8 +36,16 @@ modules_install:
 	install -D -m 644 scripts/modprobe.conf \
 		$(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf
 
+# Needs cargo, bindgen and libxtables-dev, and no network.
+extension:
+	cd libxt_connlimit && $(CARGO) build --release --locked --offline \
+		--target-dir $(if $(MO),$(abspath $(MO))/extension,target)
+	cp $(if $(MO),$(MO)/extension,libxt_connlimit/target)/release/libxt_connlimit.so \
+		$(if $(MO),$(MO),libxt_connlimit)/
+
 clean:
 	+$(kbuild) clean
+	rm -rf libxt_connlimit/target libxt_connlimit/libxt_connlimit.so
 
 test:
 	@scripts/test $(or $(T),$(if $(ALL),--all))
@@ -52,6 +61,7 @@ help:
 	@echo '  modules          xt_connlimit_rs.ko (default)'
 	@echo '  modules_install  install it, so that iptables loads it by itself'
 	@echo '  clippy           lint the module'
+	@echo '  extension        libxt_connlimit.so, for iptables'
 	@echo '  clean            take away what the build made'
 	@echo 'Trying:'
 	@echo '  bench            measure what packets cost, beside the in-tree match'
@@ -65,4 +75,4 @@ help:
 	@echo '  T=NAME                run the tests whose names contain it'
 	@echo '  ALL=yes               run each test in all variants, as .ci/run does'
 
-.PHONY: modules modules_install clippy clean test demo bench help
+.PHONY: modules modules_install clippy extension clean test demo bench help

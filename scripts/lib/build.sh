@@ -59,6 +59,21 @@ make_vmtest() {
     cp "$vmtest" "$1/"
 }
 
+# build_extension DIR: build libxt_connlimit.so, unless that has been done, and put it into DIR.
+build_extension() {
+    local key
+    key=$(source_key Makefile libxt_connlimit)
+    cache_entry extension "$key-$root_key" make_extension
+    cp "$REPLY/libxt_connlimit.so" "$1/"
+}
+
+make_extension() {
+    say "building libxt_connlimit.so"
+    quietly "$cache_dir/extension.log" in_build_root env CARGO_HOME=/cargo \
+        make -C /src/xt_connlimit_rs MO=/out/module extension
+    cp "$cache_dir/build-$checkout_key-$kernel_key/module/libxt_connlimit.so" "$1/"
+}
+
 # bench_command MATCH OPTION...: the command that has `vmtest bench` measure in a VM, where conntrack
 # has room for it.
 bench_command() {

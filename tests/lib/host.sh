@@ -1,7 +1,7 @@
 # shellcheck shell=bash
 # What the tests of tests/host start from.
 
-source "${BASH_SOURCE[0]%/*}/../../scripts/lib/build.sh"
+source "${BASH_SOURCE[0]%/*}/../../scripts/lib/releases.sh"
 
 prepare_kernel
 
