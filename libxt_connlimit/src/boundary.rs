@@ -146,7 +146,7 @@ unsafe extern "C" fn init(entry: *mut xt_entry_match) {
     // SAFETY: iptables has allocated the match with `size` bytes of data, all zero, and calls this
     // before anything else looks at it. Its data are aligned as XT_ALIGN has it.
     let info = unsafe { &mut *ptr::addr_of_mut!((*entry).data).cast::<xt_connlimit_info>() };
-    write_mask(info, [0xff; 16]);
+    write_mask(info, Mask::DEFAULT_BYTES);
 }
 
 /// Takes the option that getopt_long(3) has found, and says whether it is one of ours.

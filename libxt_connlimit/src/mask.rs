@@ -56,9 +56,14 @@ impl Mask {
         }
     }
 
-    /// For the kernel. Those that the family does not use are zero.
+    /// What a rule has that is given no mask.
+    pub const DEFAULT_BYTES: [u8; 16] = [0xff; 16];
+
+    /// For the kernel. Those that the family does not use are zero, but for a mask that does nothing:
+    /// it is the same rule, whether that was given or not, and `iptables -D` looks at all bytes.
     pub fn bytes(self) -> [u8; 16] {
         match self.0 {
+            IpAddr::V4(Ipv4Addr::BROADCAST) => Self::DEFAULT_BYTES,
             IpAddr::V4(mask) => {
                 let [a, b, c, d] = mask.octets();
                 [a, b, c, d, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0]
@@ -176,6 +181,15 @@ mod tests {
         }
         assert_eq!(shown(Ipv4, "030"), "24");
         assert_eq!(shown(Ipv4, "0x18"), "24");
+    }
+
+    #[test]
+    fn bytes() {
+        let bytes = |family, value: &str| parse(family, value.as_bytes()).unwrap().bytes();
+        assert_eq!(bytes(Ipv4, "32"), Mask::DEFAULT_BYTES);
+        assert_eq!(bytes(Ipv6, "128"), Mask::DEFAULT_BYTES);
+        assert_eq!(bytes(Ipv4, "24")[..5], [255, 255, 255, 0, 0]);
+        assert_eq!(bytes(Ipv6, "20")[..5], [255, 255, 240, 0, 0]);
     }
 
     #[test]

@@ -3,7 +3,7 @@
 #
 # What the VM boots: Debian's kernel, and an initramfs with all that tests use.
 
-source "${BASH_SOURCE[0]%/*}/build.sh"
+source "${BASH_SOURCE[0]%/*}/releases.sh"
 
 # prepare_initramfs: sets boot_dir, which holds vmlinux and initramfs, beside what prepare_kernel sets.
 prepare_initramfs() {

@@ -21,6 +21,9 @@ pub enum Difference {
     /// A netmask that is no prefix is shown, and saved, as it was given: stock shows 255.0.255.0 as 8,
     /// and that of bookworm takes it for 255.255.255.255.
     NetmaskWithHoles,
+    /// A mask that does nothing is the same given or not: with stock, `iptables -D` does not find a
+    /// rule that had none by what was saved of it, which has one.
+    FullMask,
     /// The set of a translation is for addresses of the rule's family: stock's is for IPv4.
     TypeOfSet,
 }
@@ -60,14 +63,19 @@ impl Difference {
     /// In what a list that both take is translated to.
     pub fn translated(release: Release, list: &List) -> Option<Self> {
         match list.family {
-            Family::Ipv4 => Self::stored(release, list),
+            Family::Ipv4 => Self::stored(release, list).filter(|&it| it != Difference::FullMask),
             Family::Ipv6 => Some(Difference::TypeOfSet),
         }
     }
 
     /// In what the kernel is told.
     pub fn stored(release: Release, list: &List) -> Option<Self> {
-        Self::shown(list).filter(|_| release == Release::Bookworm)
+        match list.value(&["--connlimit-mask"]) {
+            Some("32" | "255.255.255.255") if list.family == Family::Ipv4 => {
+                Some(Difference::FullMask)
+            }
+            _ => Self::shown(list).filter(|_| release == Release::Bookworm),
+        }
     }
 
     /// In how a rule of the kernel is listed and saved.

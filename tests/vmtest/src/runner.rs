@@ -10,6 +10,7 @@ use anyhow::{bail, Result};
 
 use crate::child::{self, Child, Outcome};
 use crate::registry::Case;
+use crate::suites;
 use crate::system;
 use crate::variant::Module;
 
@@ -24,6 +25,7 @@ pub fn run(module: Module, jobs: Option<usize>, cases: &[Case]) -> Result<ExitCo
         bail!("no test has such a name");
     }
     load_modules();
+    suites::extension::prepare()?;
     let cpus = thread::available_parallelism()?.get();
     // Tests wait now and then.
     let jobs = jobs.unwrap_or(cpus + 1).max(1);

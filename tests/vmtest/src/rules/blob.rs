@@ -3,7 +3,9 @@
 //! The entries of a legacy table as the kernel hands them out and takes them in: a run of
 //! `struct ipt_entry` or `struct ip6t_entry`, each with its matches and its target.
 
-use anyhow::{Context, Result};
+use std::ops::Range;
+
+use anyhow::{ensure, Context, Result};
 
 use crate::variant::Family;
 
@@ -60,13 +62,10 @@ pub fn packets(family: Family, entries: &[u8], start: usize, end: usize) -> Resu
     Ok(packets)
 }
 
-/// The private data of the first match of this name, with its revision.
-pub fn match_info<'a>(
-    family: Family,
-    entries: &'a mut [u8],
-    name: &str,
-) -> Result<(u8, &'a mut [u8])> {
+/// The private data of all matches of this name, as ranges of `entries`, with their revisions.
+pub fn matches(family: Family, entries: &[u8], name: &str) -> Result<Vec<(u8, Range<usize>)>> {
     let layout = layout(family);
+    let mut all = Vec::new();
     let mut offset = 0;
     while offset < entries.len() {
         let entry = &entries[offset..];
@@ -78,16 +77,17 @@ pub fn match_info<'a>(
                 .context("match cut off")?;
             let size = u16_at(header, 0).filter(|&size| size > 0);
             let size = size.context("match without size")?;
+            ensure!(at + size <= entries.len(), "match out of bounds");
             let found = &header[2..2 + NAME];
             if found.starts_with(name.as_bytes()) && found[name.len()] == 0 {
                 let revision = header[MATCH_HEADER - 1];
-                return Ok((revision, &mut entries[at + MATCH_HEADER..at + size]));
+                all.push((revision, at + MATCH_HEADER..at + size));
             }
             at += size;
         }
-        offset += u16_at(&entries[offset..], layout.next_offset)
+        offset += u16_at(entry, layout.next_offset)
             .filter(|&size| size > 0)
             .context("entry without size")?;
     }
-    anyhow::bail!("no rule has a match {name}")
+    Ok(all)
 }

@@ -172,7 +172,17 @@ impl Table {
 
     /// The private data and the revision of the first match of this name.
     pub fn match_info(&mut self, name: &str) -> Result<(u8, &mut [u8])> {
-        blob::match_info(self.family, &mut self.entries, name)
+        let matches = blob::matches(self.family, &self.entries, name)?;
+        let (revision, range) = matches.into_iter().next().context("no such match")?;
+        Ok((revision, &mut self.entries[range]))
+    }
+
+    /// Those of all matches of this name.
+    pub fn match_infos(&self, name: &str) -> Result<Vec<(u8, Vec<u8>)>> {
+        let matches = blob::matches(self.family, &self.entries, name)?.into_iter();
+        Ok(matches
+            .map(|(revision, range)| (revision, self.entries[range].to_vec()))
+            .collect())
     }
 }
 

@@ -6,6 +6,7 @@ mod abi;
 mod autoload;
 mod classic;
 mod decisions;
+pub mod extension;
 mod matrix;
 mod netns;
 mod peers;
@@ -28,6 +29,7 @@ pub fn all() -> Vec<Case> {
     classic::register(&mut registry);
     peers::register(&mut registry);
     autoload::register(&mut registry);
+    extension::register(&mut registry);
     scale::register(&mut registry);
     registry.into_cases()
 }

@@ -1,0 +1,100 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! What people are told to type does what it says, as far as making the rule goes; and what the
+//! rules are translated to is what nft takes.
+
+use std::fs;
+use std::path::Path;
+
+use anyhow::{ensure, Context, Result};
+use extension::{list, Extension, Release};
+
+use super::Programs;
+use crate::registry::Registry;
+use crate::system;
+use crate::variant::{Family, FrontEnd};
+
+const MANUAL: &str = include_str!("../../../../../libxt_connlimit/libxt_connlimit.8");
+const HELP: &str = include_str!("../../../../../libxt_connlimit/src/help.txt");
+
+pub fn register(registry: &mut Registry) {
+    for front_end in FrontEnd::ALL {
+        registry.add(format!("extension/manual/{front_end}"), move |_| {
+            manual(front_end)
+        });
+        registry.add(format!("extension/help/{front_end}"), move |_| {
+            help(front_end)
+        });
+    }
+    for family in Family::ALL {
+        registry.add(
+            format!("extension/nft_takes_translation/{family}"),
+            move |_| nft_takes_translation(family),
+        );
+    }
+}
+
+/// The commands are for the programs of this system, so that the shell finds ipset as well.
+fn shell(front_end: FrontEnd, command: &str) -> Result<()> {
+    let command = command
+        .replacen("ip6tables ", &format!("ip6tables-{front_end} "), 1)
+        .replacen("iptables ", &format!("iptables-{front_end} "), 1);
+    let path = "/root/releases/trixie/extension:/usr/lib/x86_64-linux-gnu/xtables";
+    let lock = format!("/run/xtables-{}.lock", std::process::id());
+    system::run_with_env(
+        "sh",
+        &["-ec", &command],
+        "",
+        &[("XTABLES_LIBDIR", path), ("XTABLES_LOCKFILE", &lock)],
+    )
+    .map(drop)
+}
+
+fn manual(front_end: FrontEnd) -> Result<()> {
+    let mut commands = 0;
+    let mut example = false;
+    for line in MANUAL.lines() {
+        match line {
+            ".EX" => example = true,
+            ".EE" => example = false,
+            command if example => {
+                shell(front_end, command)?;
+                commands += 1;
+            }
+            _ => {}
+        }
+    }
+    ensure!(commands >= 10, "{commands} commands");
+    Ok(())
+}
+
+fn help(front_end: FrontEnd) -> Result<()> {
+    let rules: Vec<&str> = HELP
+        .lines()
+        .map(str::trim)
+        .filter(|line| line.starts_with("-p "))
+        .collect();
+    ensure!(rules.len() >= 3, "{rules:?}");
+    for rule in rules {
+        shell(front_end, &format!("iptables -A INPUT {rule}"))?;
+    }
+    Ok(())
+}
+
+fn nft_takes_translation(family: Family) -> Result<()> {
+    for release in Release::ALL {
+        let programs = Programs::new(release, FrontEnd::Nft, family);
+        let mut rules = String::from("*filter\n:INPUT ACCEPT [0:0]\n");
+        for list in list::good(programs.lists()) {
+            rules += &format!("-A INPUT -m connlimit {list} -j DROP\n");
+        }
+        rules += "COMMIT\n";
+        let file = format!("tmp/{family}");
+        let path = Path::new("/root/releases").join(release.name()).join(&file);
+        fs::write(&path, rules)?;
+        let script = programs.restore_translate(Extension::Ours, &format!("/{file}"))?;
+        ensure!(script.matches("@connlimit").count() > 200, "{script}");
+        system::run("nft", &["-c", "-f", "-"], &script).with_context(|| format!("{release:?}"))?;
+    }
+    Ok(())
+}
