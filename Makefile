@@ -9,6 +9,20 @@ KDIR ?= /lib/modules/$(shell uname -r)/build
 # what it makes there.
 MO ?=
 
+# Where packages are put together, and where modules are; the latter may be given
+# by itself.
+DESTDIR ?=
+INSTALL_MOD_PATH ?= $(DESTDIR)
+
+prefix ?= /usr/local
+mandir ?= $(prefix)/share/man
+
+# Where iptables looks for its extensions.
+xtlibdir = $(shell pkg-config --variable=xtlibdir xtables)
+
+extension_so = $(or $(MO),libxt_connlimit)/libxt_connlimit.so
+release = $(shell cat $(KDIR)/include/config/kernel.release)
+
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) \
 	$(shell scripts/kernel-variables $(KDIR))
 
@@ -30,9 +44,9 @@ clippy:
 # depend on which came last.
 modules_install:
 	@scripts/check-kernel $(KDIR) $(RUSTC)
-	+$(kbuild) DEPMOD=true modules_install
+	+$(kbuild) DEPMOD=true INSTALL_MOD_PATH=$(INSTALL_MOD_PATH) modules_install
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) \
-		$(shell cat $(KDIR)/include/config/kernel.release)
+		$(release)
 	install -D -m 644 scripts/modprobe.conf \
 		$(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf
 
@@ -41,7 +55,21 @@ extension:
 	cd libxt_connlimit && $(CARGO) build --release --locked --offline \
 		--target-dir $(if $(MO),$(abspath $(MO))/extension,target)
 	cp $(if $(MO),$(MO)/extension,libxt_connlimit/target)/release/libxt_connlimit.so \
-		$(if $(MO),$(MO),libxt_connlimit)/
+		$(extension_so)
+
+install: modules extension
+	@test -n "$(xtlibdir)" || { echo "pkg-config does not know xtables: is libxtables-dev installed?" >&2; exit 1; }
+	$(MAKE) modules_install
+	DESTDIR=$(DESTDIR) scripts/extension install $(extension_so) $(DESTDIR)$(xtlibdir)
+	install -D -m 644 libxt_connlimit/libxt_connlimit.8 $(DESTDIR)$(mandir)/man8/libxt_connlimit.8
+
+uninstall:
+	@test -n "$(xtlibdir)" || { echo "pkg-config does not know xtables: is libxtables-dev installed?" >&2; exit 1; }
+	rm -f $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/xt_connlimit_rs.ko*
+	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
+	rm -f $(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf
+	DESTDIR=$(DESTDIR) scripts/extension uninstall $(DESTDIR)$(xtlibdir)
+	rm -f $(DESTDIR)$(mandir)/man8/libxt_connlimit.8
 
 clean:
 	+$(kbuild) clean
@@ -59,9 +87,11 @@ bench:
 help:
 	@echo 'Building:'
 	@echo '  modules          xt_connlimit_rs.ko (default)'
-	@echo '  modules_install  install it, so that iptables loads it by itself'
-	@echo '  clippy           lint the module'
 	@echo '  extension        libxt_connlimit.so, for iptables'
+	@echo '  modules_install  install the module, so that iptables loads it by itself'
+	@echo '  install          both of them, and the manual page of the extension'
+	@echo '  uninstall        take them away again'
+	@echo '  clippy           lint the module'
 	@echo '  clean            take away what the build made'
 	@echo 'Trying:'
 	@echo '  bench            measure what packets cost, beside the in-tree match'
@@ -71,8 +101,10 @@ help:
 	@echo '  KDIR=DIR              kernel to build for ($(KDIR))'
 	@echo '  MO=DIR                put what is built there'
 	@echo '  RUSTC=FILE            rustc to build with'
-	@echo '  INSTALL_MOD_PATH=DIR  install below it'
+	@echo '  DESTDIR=DIR           install below it'
+	@echo '  INSTALL_MOD_PATH=DIR  install the module below it'
+	@echo '  prefix=DIR            where the manual page goes ($(prefix))'
 	@echo '  T=NAME                run the tests whose names contain it'
 	@echo '  ALL=yes               run each test in all variants, as .ci/run does'
 
-.PHONY: modules modules_install clippy extension clean test demo bench help
+.PHONY: modules modules_install clippy extension install uninstall clean test demo bench help

@@ -75,7 +75,7 @@ impl Taken {
     }
 
     fn with(self, option: Opt) -> Self {
-        Self(self.0 | 1 << option.id())
+        Self(self.0 | (1 << option.id()))
     }
 }
 

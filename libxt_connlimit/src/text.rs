@@ -12,16 +12,12 @@ pub struct Text<const N: usize> {
 }
 
 impl<const N: usize> Text<N> {
-    pub fn new() -> Self {
-        Self {
-            bytes: [0; N],
-            len: 0,
-        }
-    }
-
     /// The text of what can be displayed.
     pub fn of(what: impl fmt::Display) -> Self {
-        let mut text = Self::new();
+        let mut text = Self {
+            bytes: [0; N],
+            len: 0,
+        };
         // `write_str` never fails, and what is displayed here does not by itself.
         let _ = fmt::Write::write_fmt(&mut text, format_args!("{what}"));
         text
