@@ -69,15 +69,19 @@ fn manual(front_end: FrontEnd) -> Result<()> {
 }
 
 fn help(front_end: FrontEnd) -> Result<()> {
-    let rules: Vec<&str> = HELP
-        .lines()
-        .map(str::trim)
-        .filter(|line| line.starts_with("-p "))
-        .collect();
-    ensure!(rules.len() >= 3, "{rules:?}");
-    for rule in rules {
-        shell(front_end, &format!("iptables -A INPUT {rule}"))?;
+    // In passing, the help has it in brackets.
+    let set = "ipset create offenders hash:ip timeout 600";
+    ensure!(HELP.contains(set));
+    shell(front_end, set)?;
+    let commands = || {
+        HELP.lines()
+            .map(str::trim)
+            .filter(|line| line.starts_with("iptables") || line.starts_with("ip6tables"))
+    };
+    for command in commands() {
+        shell(front_end, command)?;
     }
+    ensure!(commands().count() >= 8, "{HELP}");
     Ok(())
 }
 
