@@ -76,7 +76,7 @@ clean:
 	rm -rf libxt_connlimit/target libxt_connlimit/libxt_connlimit.so
 
 test:
-	@scripts/test $(or $(T),$(if $(ALL),--all))
+	@KERNELS=$(or $(KERNELS),debian) scripts/test $(or $(T),$(if $(ALL),--all))
 
 demo:
 	@scripts/demo
@@ -105,6 +105,7 @@ help:
 	@echo '  INSTALL_MOD_PATH=DIR  install the module below it'
 	@echo '  prefix=DIR            where the manual page goes ($(prefix))'
 	@echo '  T=NAME                run the tests whose names contain it'
+	@echo '  KERNELS=all           run tests on the kernel that looks for mistakes, too'
 	@echo '  ALL=yes               run each test in all variants, as .ci/run does'
 
 .PHONY: modules modules_install clippy extension install uninstall clean test demo bench help

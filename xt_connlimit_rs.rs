@@ -17,6 +17,9 @@ mod counting;
 mod hash;
 #[path = "rust/netfilter/mod.rs"]
 mod netfilter;
+#[cfg(planted)]
+#[path = "rust/planted.rs"]
+mod planted;
 #[path = "rust/statistics.rs"]
 mod statistics;
 #[path = "rust/sync.rs"]
@@ -102,6 +105,8 @@ impl kernel::InPlaceModule for ConnlimitModule {
         let directory = debugfs::Dir::new(<Self as ModuleMetadata>::NAME);
 
         try_pin_init!(Self {
+            #[cfg(planted)]
+            _: { planted::plant()? },
             _dropped <- statistics::file(&directory),
             _directory: directory,
             _ipv4: Registration::new(&MATCH_IPV4)?,

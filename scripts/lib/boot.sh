@@ -6,7 +6,7 @@
 source "${BASH_SOURCE[0]%/*}/initramfs.sh"
 
 # What in a kernel log is a failure, whatever came of the command.
-readonly complaints='\bBUG\b|WARNING|Oops|general protection|[Kk]ernel panic|unable to handle|Call Trace'\
+readonly complaints='\bBUG\b|WARNING|Oops|general protection|[Kk]ernel panic|unable to handle'\
 '|INFO: (rcu|task|possible|trying|lockdep)|possible (circular|recursive|irq|deadlock)|suspicious RCU'\
 '|rcu:.*(stall|starved)|soft lockup|hard LOCKUP|blocked for more than|refcount_t|KASAN|KFENCE|KCSAN|UBSAN'\
 '|kmemleak: [0-9]|sleeping function called|scheduling while atomic|unregister_netdevice: waiting'\

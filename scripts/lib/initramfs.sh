@@ -19,7 +19,7 @@ make_initramfs() {
     local log=$cache_dir/initramfs.log
     say "making the VM's initramfs (a few seconds, once)"
     quietly "$log" in_root --bind "$1:/out" --bind-ro "$lib_dir:/src" --bind-ro "$kernel_dir:/kernel" -- \
-        bash /src/make-initramfs "$kernel_release"
+        bash /src/make-initramfs "$kernel_release" "$modules_dir" "$kernel_image"
 }
 
 # pack DIR: DIR's contents as a cpio archive on stdout, to be appended to the initramfs.

@@ -41,6 +41,10 @@ impl<T: Debug + PartialEq> Observed<T> {
         }
     }
 
+    pub fn value(self) -> T {
+        self.got
+    }
+
     /// Both implementations agree.
     #[track_caller]
     pub fn is(self, want: T) -> Result<()> {

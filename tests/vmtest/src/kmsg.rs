@@ -52,7 +52,7 @@ fn text(record: &str) -> String {
 
 /// Whether a line tells of a defect in the kernel.
 pub fn is_complaint(line: &str) -> bool {
-    const COMPLAINTS: [&str; 14] = [
+    const COMPLAINTS: [&str; 13] = [
         "BUG:",
         "WARNING:",
         "Oops",
@@ -61,7 +61,6 @@ pub fn is_complaint(line: &str) -> bool {
         "INFO: possible",
         "INFO: trying",
         "suspicious RCU",
-        "Call Trace",
         "general protection fault",
         "refcount_t:",
         "soft lockup",

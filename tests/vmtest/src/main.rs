@@ -10,6 +10,7 @@ mod cover;
 mod decision;
 mod difference;
 mod flow;
+mod kmemleak;
 mod kmsg;
 mod lab;
 mod module;
@@ -75,10 +76,16 @@ struct Selection {
     /// Take tests in that need minutes, too.
     #[arg(long)]
     slow: bool,
+    /// Take tests in that need the debug kernel.
+    #[arg(long)]
+    debug: bool,
     /// Of each scenario, leave variants out that show no pair of family, front end and transport
     /// that others do not.
     #[arg(long)]
     pairs: bool,
+    /// How many times as long tests may take as on Debian's own kernel.
+    #[arg(long, default_value_t = 1)]
+    patience: u32,
     /// Leave tests out whose names have this part.
     #[arg(long, value_name = "PART")]
     skip: Vec<String>,
@@ -93,6 +100,9 @@ impl Selection {
         if self.pairs {
             cover::retain(&mut cases);
         }
+        for case in &mut cases {
+            case.timeout *= self.patience;
+        }
         cases
     }
 
@@ -105,6 +115,7 @@ impl Selection {
             }
         };
         (self.slow || !case.slow)
+            && (self.debug || !case.debug)
             && (self.filters.is_empty() || self.filters.iter().any(named))
             && !self
                 .skip

@@ -27,6 +27,17 @@ pub fn users(module: Module) -> Result<u32> {
     Ok(count.trim().parse()?)
 }
 
+/// How many packets the module has dropped for a reason.
+pub fn dropped(reason: &str) -> Result<u64> {
+    let file = "/sys/kernel/debug/xt_connlimit_rs/dropped";
+    let text = fs::read_to_string(file).context(file)?;
+    let mut lines = text.lines().filter_map(|line| line.split_once(' '));
+    let (_, count) = lines
+        .find(|(name, _)| *name == reason)
+        .with_context(|| format!("no {reason} in {text}"))?;
+    Ok(count.parse()?)
+}
+
 /// Waits for namespaces of earlier tests, which the kernel takes apart when it finds the time.
 pub fn wait_until_unused(module: Module) -> Result<()> {
     system::wait_until("no rule uses the module", || Ok(users(module)? == 0))

@@ -18,6 +18,8 @@ pub struct Case {
     pub exclusive: bool,
     /// Run only when asked for.
     pub slow: bool,
+    /// For the debug kernel only.
+    pub debug: bool,
     pub body: Body,
 }
 
@@ -29,6 +31,11 @@ impl Case {
 
     pub fn slow(&mut self) -> &mut Self {
         self.slow = true;
+        self
+    }
+
+    pub fn debug(&mut self) -> &mut Self {
+        self.debug = true;
         self
     }
 
@@ -56,6 +63,7 @@ impl Registry {
             timeout: Self::TIMEOUT,
             exclusive: false,
             slow: false,
+            debug: false,
             body: Box::new(body),
         });
         self.cases.last_mut().expect("just pushed")

@@ -5,10 +5,12 @@
 use std::collections::VecDeque;
 use std::process::ExitCode;
 use std::thread;
+use std::time::Duration;
 
 use anyhow::{bail, Result};
 
 use crate::child::{self, Child, Outcome};
+use crate::kmemleak::Kmemleak;
 use crate::registry::Case;
 use crate::suites;
 use crate::system;
@@ -26,6 +28,7 @@ pub fn run(module: Module, jobs: Option<usize>, cases: &[Case]) -> Result<ExitCo
     }
     load_modules();
     suites::extension::prepare()?;
+    let kmemleak = Kmemleak::begin()?;
     let cpus = thread::available_parallelism()?.get();
     // Tests wait now and then.
     let jobs = jobs.unwrap_or(cpus + 1).max(1);
@@ -35,6 +38,18 @@ pub fn run(module: Module, jobs: Option<usize>, cases: &[Case]) -> Result<ExitCo
     let mut score = Score::default();
     run_all(module, parallel.into(), jobs, cpus, &mut score)?;
     run_all(module, exclusive.into(), 1, cpus, &mut score)?;
+    if let Some(kmemleak) = kmemleak {
+        let found = kmemleak.found()?;
+        report(
+            &mut score,
+            &Outcome {
+                name: "kmemleak".to_owned(),
+                why: (!found.is_empty()).then_some(found),
+                took: Duration::ZERO,
+                log: Vec::new(),
+            },
+        );
+    }
     println!("{} passed, {} failed", score.passed, score.failed);
     Ok(if score.failed == 0 {
         ExitCode::SUCCESS

@@ -7,6 +7,7 @@ mod autoload;
 mod classic;
 mod decisions;
 pub mod extension;
+mod faults;
 mod matrix;
 mod netns;
 mod peers;
@@ -31,5 +32,6 @@ pub fn all() -> Vec<Case> {
     autoload::register(&mut registry);
     extension::register(&mut registry);
     scale::register(&mut registry);
+    faults::register(&mut registry);
     registry.into_cases()
 }

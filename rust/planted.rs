@@ -1,0 +1,56 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Mistakes, one for each thing that the debug kernel is to notice. `make PLANTED=NAME` builds a
+//! module that makes one as it is loaded: tests/debug/planted loads them. No other module has this.
+
+use kernel::prelude::*;
+
+#[cfg(planted = "use_after_free")]
+pub(crate) fn plant() -> Result {
+    let value = KBox::new(1u64, GFP_KERNEL)?;
+    let pointer: *const u64 = &*value;
+    drop(value);
+    // SAFETY: It is not sound: KASAN is to say so.
+    pr_info!("{}\n", unsafe { pointer.read_volatile() });
+    Ok(())
+}
+
+#[cfg(planted = "leak")]
+pub(crate) fn plant() -> Result {
+    // Several, as what looks like a pointer to one may be left somewhere.
+    for byte in 0..16u8 {
+        let _ = KBox::into_raw(KBox::new([byte; 96], GFP_KERNEL)?);
+    }
+    Ok(())
+}
+
+#[cfg(any(planted = "lock_inversion", planted = "sleep_in_atomic"))]
+use crate::{
+    new_spinlock_bh,
+    sync::SpinLockBh, //
+};
+
+#[cfg(planted = "lock_inversion")]
+pub(crate) fn plant() -> Result {
+    let one: Pin<KBox<SpinLockBh<()>>> =
+        KBox::pin_init(new_spinlock_bh!((), "planted_one"), GFP_KERNEL)?;
+    let other: Pin<KBox<SpinLockBh<()>>> =
+        KBox::pin_init(new_spinlock_bh!((), "planted_other"), GFP_KERNEL)?;
+    {
+        let _one = one.lock();
+        let _other = other.lock();
+    }
+    let _other = other.lock();
+    let _one = one.lock();
+    Ok(())
+}
+
+#[cfg(planted = "sleep_in_atomic")]
+pub(crate) fn plant() -> Result {
+    let lock: Pin<KBox<SpinLockBh<()>>> =
+        KBox::pin_init(new_spinlock_bh!((), "planted"), GFP_KERNEL)?;
+    let _guard = lock.lock();
+    // This may sleep.
+    let _value = KBox::new(1u64, GFP_KERNEL)?;
+    Ok(())
+}

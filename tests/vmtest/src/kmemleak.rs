@@ -1,0 +1,40 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! The kernel's search for memory that nothing points to, where it has one.
+
+use std::fs;
+use std::path::Path;
+use std::thread;
+use std::time::Duration;
+
+use anyhow::{Context, Result};
+
+const FILE: &str = "/sys/kernel/debug/kmemleak";
+
+/// What is younger is not reported.
+const AGE: Duration = Duration::from_secs(5);
+
+pub struct Kmemleak(());
+
+impl Kmemleak {
+    /// Forgets what was found before.
+    pub fn begin() -> Result<Option<Self>> {
+        if !Path::new(FILE).exists() {
+            return Ok(None);
+        }
+        fs::write(FILE, "scan").context(FILE)?;
+        fs::write(FILE, "clear").context(FILE)?;
+        Ok(Some(Self(())))
+    }
+
+    /// What has been lost since, with where it was allocated. A scan takes seconds, so that there is
+    /// one after all tests.
+    pub fn found(self) -> Result<String> {
+        thread::sleep(AGE + Duration::from_secs(1));
+        // What was on some stack by chance is not, the second time.
+        for _ in 0..2 {
+            fs::write(FILE, "scan").context(FILE)?;
+        }
+        fs::read_to_string(FILE).context(FILE)
+    }
+}
