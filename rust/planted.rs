@@ -17,9 +17,10 @@ pub(crate) fn plant() -> Result {
 
 #[cfg(planted = "leak")]
 pub(crate) fn plant() -> Result {
-    // Several, as what looks like a pointer to one may be left somewhere.
-    for byte in 0..16u8 {
-        let _ = KBox::into_raw(KBox::new([byte; 96], GFP_KERNEL)?);
+    // Many: where a slab keeps its free objects, pointers to those that it has handed out last are
+    // left.
+    for number in 0..1000u32 {
+        let _ = KBox::into_raw(KBox::new([number; 24], GFP_KERNEL)?);
     }
     Ok(())
 }

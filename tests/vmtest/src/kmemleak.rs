@@ -11,6 +11,9 @@ use anyhow::{Context, Result};
 
 const FILE: &str = "/sys/kernel/debug/kmemleak";
 
+/// In how many scans in a row nothing is to point to what is reported.
+const SCANS: &str = "/sys/module/kmemleak/parameters/min_unref_scans";
+
 /// What is younger is not reported.
 const AGE: Duration = Duration::from_secs(5);
 
@@ -31,8 +34,9 @@ impl Kmemleak {
     /// one after all tests.
     pub fn found(self) -> Result<String> {
         thread::sleep(AGE + Duration::from_secs(1));
-        // What was on some stack by chance is not, the second time.
-        for _ in 0..2 {
+        let scans: u32 = fs::read_to_string(SCANS).context(SCANS)?.trim().parse()?;
+        // One more: the first finds what has changed since it was last looked at.
+        for _ in 0..=scans {
             fs::write(FILE, "scan").context(FILE)?;
         }
         fs::read_to_string(FILE).context(FILE)
