@@ -19,6 +19,8 @@ mandir ?= $(prefix)/share/man
 
 # Where iptables looks for its extensions.
 xtlibdir = $(shell pkg-config --variable=xtlibdir xtables)
+need_xtlibdir = test -n "$(xtlibdir)" || \
+	{ echo "pkg-config does not know xtables: is libxtables-dev installed?" >&2; exit 1; }
 
 extension_so = $(or $(MO),libxt_connlimit)/libxt_connlimit.so
 release = $(shell cat $(KDIR)/include/config/kernel.release)
@@ -58,13 +60,13 @@ extension:
 		$(extension_so)
 
 install: modules extension
-	@test -n "$(xtlibdir)" || { echo "pkg-config does not know xtables: is libxtables-dev installed?" >&2; exit 1; }
+	@$(need_xtlibdir)
 	$(MAKE) modules_install
 	DESTDIR=$(DESTDIR) scripts/extension install $(extension_so) $(DESTDIR)$(xtlibdir)
 	install -D -m 644 libxt_connlimit/libxt_connlimit.8 $(DESTDIR)$(mandir)/man8/libxt_connlimit.8
 
 uninstall:
-	@test -n "$(xtlibdir)" || { echo "pkg-config does not know xtables: is libxtables-dev installed?" >&2; exit 1; }
+	@$(need_xtlibdir)
 	rm -f $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/xt_connlimit_rs.ko*
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
 	rm -f $(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf

@@ -181,11 +181,9 @@ impl fmt::Display for Shown<'_> {
 /// Where libxtables has a message for its own extensions, it is the same.
 impl fmt::Display for Refusal<'_> {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        if *self == Refusal::NoComparison {
-            // What the extension that comes with iptables says.
-            return write!(f, "You must specify {} or {}.", Opt::Above, Opt::Upto);
+        if *self != Refusal::NoComparison {
+            f.write_str("connlimit: ")?;
         }
-        f.write_str("connlimit: ")?;
         match *self {
             Refusal::Number(option, value, wrong) => write!(
                 f,
@@ -205,7 +203,9 @@ impl fmt::Display for Refusal<'_> {
             Refusal::Together(option, other) => {
                 write!(f, "option {option} cannot be used together with {other}.")
             }
-            Refusal::NoComparison => Ok(()),
+            Refusal::NoComparison => {
+                write!(f, "You must specify {} or {}.", Opt::Above, Opt::Upto)
+            }
         }
     }
 }

@@ -2,8 +2,8 @@
 
 //! Programs, CPUs, the clock.
 
-use std::io::Write;
-use std::process::{Command, Stdio};
+use std::io::{self, Write};
+use std::process::{Command, Output, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::Barrier;
 use std::thread;
@@ -140,6 +140,27 @@ pub fn run_with_env(
     input: &str,
     environment: &[(&str, &str)],
 ) -> Result<String> {
+    let (output, written) = finish(program, arguments, input, environment)?;
+    if !output.status.success() {
+        bail!(
+            "{program} {}: {}, {}\n{input}",
+            arguments.join(" "),
+            output.status,
+            String::from_utf8_lossy(&output.stderr).trim_end()
+        );
+    }
+    // A program that fails may not have read its input: its own message says more than EPIPE.
+    written?;
+    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+}
+
+/// How a program ended, whether well or not, and whether it has taken its input.
+pub fn finish(
+    program: &str,
+    arguments: &[&str],
+    input: &str,
+    environment: &[(&str, &str)],
+) -> Result<(Output, io::Result<()>)> {
     let mut child = Command::new(program)
         .args(arguments)
         .envs(environment.iter().copied())
@@ -153,16 +174,5 @@ pub fn run_with_env(
         .take()
         .context("no pipe")?
         .write_all(input.as_bytes());
-    let output = child.wait_with_output()?;
-    if !output.status.success() {
-        bail!(
-            "{program} {}: {}, {}\n{input}",
-            arguments.join(" "),
-            output.status,
-            String::from_utf8_lossy(&output.stderr).trim_end()
-        );
-    }
-    // A program that fails may not have read its input: its own message says more than EPIPE.
-    written?;
-    Ok(String::from_utf8_lossy(&output.stdout).into_owned())
+    Ok((child.wait_with_output()?, written))
 }

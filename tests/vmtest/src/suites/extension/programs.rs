@@ -5,14 +5,13 @@
 
 use std::fmt;
 use std::fs;
-use std::io::Write;
 use std::path::Path;
-use std::process::{self, Command, Stdio};
+use std::process;
 
 use anyhow::{ensure, Context, Result};
 use extension::{Extension, Release};
 
-use crate::rules::{legacy, nft, Chain};
+use crate::rules::{legacy, nft, Chain, Iptables};
 use crate::system;
 use crate::variant::{Family, FrontEnd};
 
@@ -75,14 +74,6 @@ impl Programs {
         }
     }
 
-    fn name(self) -> String {
-        let family = match self.family {
-            Family::Ipv4 => "ip",
-            Family::Ipv6 => "ip6",
-        };
-        format!("{family}tables-{}", self.front_end)
-    }
-
     /// Runs iptables, or another one of its programs by what comes behind its name.
     pub fn run(
         self,
@@ -91,22 +82,21 @@ impl Programs {
         arguments: &[&str],
         input: &str,
     ) -> Result<Ended> {
-        let mut child = Command::new("chroot")
-            .arg(Path::new(RELEASES).join(self.release.name()))
-            .arg(self.name() + tool)
-            .args(arguments)
-            .env("XTABLES_LIBDIR", extension.search_path())
-            .env("XTABLES_LOCKFILE", format!("/run/{}.lock", process::id()))
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .stderr(Stdio::piped())
-            .spawn()?;
-        let written = child
-            .stdin
-            .take()
-            .context("no pipe")?
-            .write_all(input.as_bytes());
-        let output = child.wait_with_output()?;
+        let Self {
+            family, front_end, ..
+        } = self;
+        let root = format!("{RELEASES}/{}", self.release.name());
+        let program = Iptables { family, front_end }.name() + tool;
+        let lock = format!("/run/{}.lock", process::id());
+        let (output, written) = system::finish(
+            "chroot",
+            &[&[root.as_str(), program.as_str()], arguments].concat(),
+            input,
+            &[
+                ("XTABLES_LIBDIR", extension.search_path()),
+                ("XTABLES_LOCKFILE", &lock),
+            ],
+        )?;
         if output.status.success() {
             written?;
         }
