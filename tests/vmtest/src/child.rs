@@ -37,6 +37,8 @@ pub struct Outcome {
     /// Nothing, where the test passed.
     pub why: Option<String>,
     pub took: Duration,
+    /// What the test said, if it passed.
+    pub figures: String,
     /// What the kernel logged since the test began.
     pub log: Vec<String>,
 }
@@ -83,8 +85,9 @@ impl Child {
         self.listen()?;
         let log = self.kernel_log.read()?;
         let said = String::from_utf8_lossy(&self.said);
+        let said = said.trim_end();
         let why = match why {
-            Some(why) => Some(format!("{why}{}", said.trim_end())),
+            Some(why) => Some(format!("{why}{said}")),
             None => log
                 .iter()
                 .find(|line| kmsg::is_complaint(line))
@@ -94,6 +97,7 @@ impl Child {
             name: self.name.clone(),
             why,
             took,
+            figures: said.to_owned(),
             log,
         }))
     }

@@ -6,9 +6,11 @@
 mod bench;
 mod child;
 mod conntrack;
+mod conntrack_size;
 mod cover;
 mod decision;
 mod difference;
+mod failslab;
 mod flow;
 mod kmemleak;
 mod kmsg;

@@ -46,6 +46,7 @@ pub fn run(module: Module, jobs: Option<usize>, cases: &[Case]) -> Result<ExitCo
                 name: "kmemleak".to_owned(),
                 why: (!found.is_empty()).then_some(found),
                 took: Duration::ZERO,
+                figures: String::new(),
                 log: Vec::new(),
             },
         );
@@ -93,6 +94,9 @@ fn report(score: &mut Score, outcome: &Outcome) {
         None => {
             score.passed += 1;
             println!("ok {name} ({:.1} s)", outcome.took.as_secs_f32());
+            for line in outcome.figures.lines() {
+                println!("    {line}");
+            }
         }
         Some(why) => {
             score.failed += 1;

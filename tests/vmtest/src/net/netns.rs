@@ -27,6 +27,12 @@ impl Netns {
         Ok(Self { handle })
     }
 
+    /// The one that the machine has started with.
+    pub fn initial() -> Result<Self> {
+        let handle = File::open("/proc/1/ns/net")?;
+        Ok(Self { handle })
+    }
+
     pub fn try_clone(&self) -> Result<Self> {
         let handle = self.handle.try_clone()?;
         Ok(Self { handle })

@@ -17,12 +17,10 @@
 //! | `counting/chunked.rs` (`node.push`) | the list of pieces | the same |
 //! | `counting/chunked.rs` (`move_into`) | a longer, or a shorter, first piece | the 5th, 9th, ... connection of a client |
 
-use std::fs;
-use std::path::Path as FilePath;
-
 use anyhow::{ensure, Context, Result};
 
 use crate::decision::Verdict::{Dropped, Over, Under};
+use crate::failslab::Nth;
 use crate::lab::Lab;
 use crate::module;
 use crate::registry::Registry;
@@ -52,103 +50,8 @@ pub fn register(registry: &mut Registry) {
         .timeout(120);
 }
 
-/// The kernel's failslab, for what this module allocates.
-struct Failslab {
-    /// How many allocations it has counted.
-    counted: u64,
-    nth: u64,
-}
-
-impl Failslab {
-    const DIRECTORY: &str = "/sys/kernel/debug/failslab";
-
-    fn new() -> Result<Self> {
-        ensure!(
-            FilePath::new(Self::DIRECTORY).exists(),
-            "this kernel has no failslab"
-        );
-        let (start, end) = text_of_module()?;
-        for (name, value) in [
-            ("times", "0"),
-            ("probability", "100"),
-            ("interval", "1"),
-            ("space", "0"),
-            ("verbose", "0"),
-            ("task-filter", "N"),
-            ("ignore-gfp-wait", "N"),
-            ("stacktrace-depth", "32"),
-            ("require-start", &format!("{start:#x}")),
-            ("require-end", &format!("{end:#x}")),
-        ] {
-            Self::set(name, value)?;
-        }
-        Ok(Self { counted: 0, nth: 0 })
-    }
-
-    fn set(name: &str, value: &str) -> Result<()> {
-        let file = format!("{}/{name}", Self::DIRECTORY);
-        fs::write(&file, value).with_context(|| format!("{value} > {file}"))
-    }
-
-    /// Has the `nth` allocation from now on fail.
-    fn arm(&mut self, nth: u64) -> Result<()> {
-        // Those whose number is a multiple of the interval fail. The kernel begins to count where
-        // the interval is more than one, and never begins anew.
-        let interval = if nth == 1 { 1 } else { self.counted + nth };
-        self.nth = nth;
-        Self::set("interval", &interval.to_string())?;
-        Self::set("times", "1")
-    }
-
-    /// Whether it has failed.
-    fn disarm(&mut self) -> Result<bool> {
-        let times = fs::read_to_string(format!("{}/times", Self::DIRECTORY))?;
-        let failed = times.trim() == "0";
-        Self::set("times", "0")?;
-        if failed && self.nth > 1 {
-            self.counted += self.nth;
-        }
-        Ok(failed)
-    }
-}
-
-impl Drop for Failslab {
-    fn drop(&mut self) {
-        let _ = Self::set("times", "0");
-        let _ = Self::set("probability", "0");
-    }
-}
-
-/// Where the module's functions are.
-fn text_of_module() -> Result<(u64, u64)> {
-    /// Longer than any of them.
-    const FUNCTION: u64 = 0x4000;
-    const PAGE: u64 = 0x1000;
-
-    let symbols = fs::read_to_string("/proc/kallsyms")?;
-    let (mut ours, mut others) = (Vec::new(), Vec::new());
-    for line in symbols.lines() {
-        let mut words = line.split_whitespace();
-        let (Some(address), Some("t" | "T")) = (words.next(), words.next()) else {
-            continue;
-        };
-        let address = u64::from_str_radix(address, 16)?;
-        match line.ends_with("[xt_connlimit_rs]") {
-            true => ours.push(address),
-            false => others.push(address),
-        }
-    }
-    let first = *ours.iter().min().context("no functions")?;
-    let last = *ours.iter().max().context("no functions")?;
-    ensure!(first != 0, "the kernel tells no addresses");
-    // How long the last one is is not told, but no two modules share a page.
-    let next = others.into_iter().filter(|&other| other > last).min();
-    let end = next.map_or(u64::MAX, |next| next & !(PAGE - 1));
-    Ok((first, end.min(last + FUNCTION)))
-}
-
 fn each_allocation_fails(lab: &mut Lab) -> Result<()> {
-    let mut failslab = Failslab::new()?;
+    let mut failslab = Nth::new()?;
     let [mut rules, mut packets] = [0, 0];
     for nth in 1.. {
         failslab.arm(nth)?;
@@ -175,7 +78,7 @@ enum Outcome {
     NoDifference,
 }
 
-fn with_one_failure(lab: &mut Lab, failslab: &mut Failslab) -> Result<Outcome> {
+fn with_one_failure(lab: &mut Lab, failslab: &mut Nth) -> Result<Outcome> {
     let rule = limit(CONNECTIONS as u32).target(Target::Drop);
     let no_memory = module::dropped("no_memory")?;
     let mut outcome = Outcome::NothingFailed;

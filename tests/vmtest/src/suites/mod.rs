@@ -8,6 +8,7 @@ mod classic;
 mod decisions;
 pub mod extension;
 mod faults;
+mod load;
 mod matrix;
 mod netns;
 mod peers;
@@ -32,6 +33,7 @@ pub fn all() -> Vec<Case> {
     autoload::register(&mut registry);
     extension::register(&mut registry);
     scale::register(&mut registry);
+    load::register(&mut registry);
     faults::register(&mut registry);
     registry.into_cases()
 }
