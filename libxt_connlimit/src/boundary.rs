@@ -9,9 +9,10 @@ use core::ptr;
 use core::sync::atomic::{AtomicU32, Ordering};
 
 use crate::bindings::*;
-use crate::mask::{Family, Mask};
+use crate::info::Info;
+use crate::mask::Family;
 use crate::options::{self, Given, Opt, Revision, Taken};
-use crate::rule::{Comparison, Rule, Side};
+use crate::rule::Rule;
 use crate::show::{Listed, Saved};
 use crate::text::Text;
 use crate::translate::{Set, Statement};
@@ -63,52 +64,33 @@ fn print(text: &CStr) {
     unsafe { printf(c"%s".as_ptr(), text.as_ptr()) };
 }
 
-/// What the kernel's structure says.
-fn rule_of(family: Family, info: &xt_connlimit_info) -> Rule {
+const _: () = assert!(XT_CONNLIMIT_INVERT == Info::INVERT && XT_CONNLIMIT_DADDR == Info::DADDR);
+
+fn read(raw: &xt_connlimit_info) -> Info {
     // SAFETY: all members of the union are plain bytes, and this one is as long as the union.
-    let words = unsafe { info.__bindgen_anon_1.mask.all };
-    let mut bytes = [0; 16];
-    for (bytes, word) in bytes.chunks_exact_mut(4).zip(words) {
+    let words = unsafe { raw.__bindgen_anon_1.mask.all };
+    let mut mask = [0; 16];
+    for (bytes, word) in mask.chunks_exact_mut(4).zip(words) {
         // In network order, wherever it came from.
         bytes.copy_from_slice(&word.to_ne_bytes());
     }
-    Rule {
-        family,
-        comparison: if info.flags & XT_CONNLIMIT_INVERT == 0 {
-            Comparison::Above
-        } else {
-            Comparison::Upto
-        },
-        limit: info.limit,
-        mask: Mask::from_bytes(family, bytes),
-        side: if info.flags & XT_CONNLIMIT_DADDR == 0 {
-            Side::Source
-        } else {
-            Side::Destination
-        },
+    Info {
+        mask,
+        limit: raw.limit,
+        flags: raw.flags,
     }
 }
 
-/// Has the kernel's structure say what the rule does, all but its mask.
-fn write_rule(info: &mut xt_connlimit_info, rule: Rule) {
-    info.limit = rule.limit;
-    info.flags &= !(XT_CONNLIMIT_INVERT | XT_CONNLIMIT_DADDR);
-    if rule.comparison == Comparison::Upto {
-        info.flags |= XT_CONNLIMIT_INVERT;
-    }
-    if rule.side == Side::Destination {
-        info.flags |= XT_CONNLIMIT_DADDR;
-    }
-}
-
-fn write_mask(info: &mut xt_connlimit_info, bytes: [u8; 16]) {
+fn write(raw: &mut xt_connlimit_info, info: Info) {
     let mut words = [0; 4];
-    for (word, bytes) in words.iter_mut().zip(bytes.chunks_exact(4)) {
+    for (word, bytes) in words.iter_mut().zip(info.mask.chunks_exact(4)) {
         if let Ok(bytes) = bytes.try_into() {
             *word = u32::from_ne_bytes(bytes);
         }
     }
-    info.__bindgen_anon_1.mask.all = words;
+    raw.__bindgen_anon_1.mask.all = words;
+    raw.limit = info.limit;
+    raw.flags = info.flags;
 }
 
 /// The rule that a match of C's tells, and the revision it is in.
@@ -119,14 +101,14 @@ fn write_mask(info: &mut xt_connlimit_info, bytes: [u8; 16]) {
 unsafe fn rule_in(family: Family, entry: *const xt_entry_match) -> (Rule, Revision) {
     // SAFETY: by this function's contract there is a header, and behind it what registration says
     // by `size`. The data of a rule that came from the kernel need not be aligned.
-    let (revision, info) = unsafe {
+    let (revision, raw) = unsafe {
         let data = ptr::addr_of!((*entry).data).cast::<xt_connlimit_info>();
         (
             ptr::addr_of!((*entry).u.user.revision).read(),
             data.read_unaligned(),
         )
     };
-    (rule_of(family, &info), revision_of(revision))
+    (read(&raw).rule(family), revision_of(revision))
 }
 
 fn revision_of(number: u8) -> Revision {
@@ -141,12 +123,11 @@ unsafe extern "C" fn help() {
     print(HELP);
 }
 
-/// Each address by itself. For both families: IPv4 uses the first four bytes.
 unsafe extern "C" fn init(entry: *mut xt_entry_match) {
     // SAFETY: iptables has allocated the match with `size` bytes of data, all zero, and calls this
     // before anything else looks at it. Its data are aligned as XT_ALIGN has it.
-    let info = unsafe { &mut *ptr::addr_of_mut!((*entry).data).cast::<xt_connlimit_info>() };
-    write_mask(info, Mask::DEFAULT_BYTES);
+    let raw = unsafe { &mut *ptr::addr_of_mut!((*entry).data).cast::<xt_connlimit_info>() };
+    write(raw, Info::BLANK);
 }
 
 /// Takes the option that getopt_long(3) has found, and says whether it is one of ours.
@@ -170,24 +151,20 @@ unsafe extern "C" fn parse<F: Registered>(
     };
     // SAFETY: iptables hands in its word for the rule's options and the match that `init` has seen,
     // whose data are aligned as XT_ALIGN has it; nothing else uses either until this returns.
-    let (taken, info, revision) = unsafe {
+    let (taken, raw, revision) = unsafe {
         let entry = *entry;
-        let info = &mut *ptr::addr_of_mut!((*entry).data).cast::<xt_connlimit_info>();
-        (&mut *flags, info, revision_of((*entry).u.user.revision))
+        let raw = &mut *ptr::addr_of_mut!((*entry).data).cast::<xt_connlimit_info>();
+        (&mut *flags, raw, revision_of((*entry).u.user.revision))
     };
     let given = Given {
         value: value.to_bytes(),
         inverted: inverted != 0,
     };
-    let mut rule = rule_of(F::FAMILY, info);
-    match options::take(&mut rule, revision, Taken(*taken), option, given) {
+    let mut info = read(raw);
+    match info.take(F::FAMILY, revision, Taken(*taken), option, given) {
         Ok(Taken(now)) => {
             *taken = now;
-            write_rule(info, rule);
-            // Else it stays what `init` has made it, also where IPv4 does not use it.
-            if option == Opt::Mask {
-                write_mask(info, rule.mask.bytes());
-            }
+            write(raw, info);
         }
         Err(refusal) => fail(PARAMETER_PROBLEM, Line::of(refusal).as_c_str()),
     }

@@ -11,6 +11,7 @@
 //! | [`options`] | the options, and what each does to a rule |
 //! | [`number`], [`mask`] | their values |
 //! | [`rule`] | what a rule says |
+//! | [`info`] | the same as the kernel takes it |
 //! | [`show`] | `iptables -L` and `-S` |
 //! | [`translate`] | `iptables-translate` |
 //! | [`text`] | text for C, in memory of a fixed size |
@@ -18,9 +19,9 @@
 //! It needs neither the standard library nor memory from the heap, and depends on libc and libxtables
 //! alone.
 
-#![cfg_attr(not(test), no_std)]
+#![cfg_attr(all(feature = "boundary", not(test)), no_std)]
 
-// With tests come the standard library and its panics.
+// With tests, and where Rust is what uses the rest, come the standard library and its panics.
 #[cfg(all(feature = "boundary", not(test)))]
 mod bindings;
 #[cfg(all(feature = "boundary", not(test)))]
@@ -28,6 +29,7 @@ mod boundary;
 #[cfg(all(feature = "boundary", not(test)))]
 mod panic;
 
+pub mod info;
 pub mod mask;
 pub mod number;
 pub mod options;
