@@ -49,7 +49,7 @@ make_module() {
 build_vmtest() {
     local key
     key=$(source_key Cargo.toml Cargo.lock libxt_connlimit/libxt_connlimit.8 libxt_connlimit/src/help.txt \
-        tests/extension/src tests/vmtest)
+        tests/corpus/abi tests/corpus/packets tests/extension/src tests/vmtest)
     cache_entry vmtest "$key-$root_key" make_vmtest
     cp "$REPLY/vmtest" "$1/"
 }

@@ -37,8 +37,8 @@ pub struct Outcome {
     /// Nothing, where the test passed.
     pub why: Option<String>,
     pub took: Duration,
-    /// What the test said, if it passed.
-    pub figures: String,
+    /// What it had to say.
+    pub said: String,
     /// What the kernel logged since the test began.
     pub log: Vec<String>,
 }
@@ -84,8 +84,7 @@ impl Child {
         }
         self.listen()?;
         let log = self.kernel_log.read()?;
-        let said = String::from_utf8_lossy(&self.said);
-        let said = said.trim_end();
+        let said = String::from_utf8_lossy(&self.said).trim_end().to_owned();
         let why = match why {
             Some(why) => Some(format!("{why}{said}")),
             None => log
@@ -97,7 +96,7 @@ impl Child {
             name: self.name.clone(),
             why,
             took,
-            figures: said.to_owned(),
+            said,
             log,
         }))
     }

@@ -12,6 +12,7 @@ mod decision;
 mod difference;
 mod failslab;
 mod flow;
+mod fuzz;
 mod kmemleak;
 mod kmsg;
 mod lab;
@@ -31,6 +32,7 @@ use anyhow::Result;
 use clap::{Args, Parser, Subcommand};
 
 use bench::Bench;
+use fuzz::Fuzzing;
 use registry::Case;
 use variant::Module;
 
@@ -91,13 +93,15 @@ struct Selection {
     /// Leave tests out whose names have this part.
     #[arg(long, value_name = "PART")]
     skip: Vec<String>,
+    #[command(flatten)]
+    fuzzing: Fuzzing,
     /// Parts of names; with none, all tests.
     filters: Vec<String>,
 }
 
 impl Selection {
     fn cases(&self) -> Vec<Case> {
-        let mut cases = suites::all();
+        let mut cases = suites::all(self.fuzzing);
         cases.retain(|case| self.takes(case));
         if self.pairs {
             cover::retain(&mut cases);

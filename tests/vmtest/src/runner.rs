@@ -46,7 +46,7 @@ pub fn run(module: Module, jobs: Option<usize>, cases: &[Case]) -> Result<ExitCo
                 name: "kmemleak".to_owned(),
                 why: (!found.is_empty()).then_some(found),
                 took: Duration::ZERO,
-                figures: String::new(),
+                said: String::new(),
                 log: Vec::new(),
             },
         );
@@ -94,7 +94,7 @@ fn report(score: &mut Score, outcome: &Outcome) {
         None => {
             score.passed += 1;
             println!("ok {name} ({:.1} s)", outcome.took.as_secs_f32());
-            for line in outcome.figures.lines() {
+            for line in outcome.said.lines() {
                 println!("    {line}");
             }
         }
@@ -112,12 +112,14 @@ fn report(score: &mut Score, outcome: &Outcome) {
 /// it finds no table whose module another process is just loading. For TUN devices, nothing loads
 /// the driver where no udev is there.
 fn load_modules() {
-    const MODULES: [&str; 8] = [
+    const MODULES: [&str; 10] = [
         "tun",
         "veth",
         "iptable_filter",
+        "iptable_mangle",
         "iptable_raw",
         "ip6table_filter",
+        "ip6table_mangle",
         "ip6table_raw",
         "nft_compat",
         "nf_conntrack_netlink",

@@ -43,6 +43,32 @@ fn u16_at(bytes: &[u8], offset: usize) -> Option<usize> {
     Some(u16::from_ne_bytes(*field).into())
 }
 
+/// An entry of a rule for all packets, that has these matches and has them go on to accept. What the
+/// matches say of their own sizes need not be so.
+pub fn rule(family: Family, matches: &[u8]) -> Result<Vec<u8>> {
+    /// `struct xt_standard_target`
+    const TARGET: usize = 40;
+    const VERDICT: usize = 32;
+    /// `-NF_ACCEPT - 1`
+    const ACCEPT: i32 = -2;
+
+    let layout = layout(family);
+    let target = layout.size + matches.len();
+    let mut entry = vec![0; layout.size];
+    for (at, offset) in [
+        (layout.target_offset, target),
+        (layout.next_offset, target + TARGET),
+    ] {
+        entry[at..at + 2].copy_from_slice(&u16::try_from(offset)?.to_ne_bytes());
+    }
+    entry.extend(matches);
+    let mut bytes = [0; TARGET];
+    bytes[..2].copy_from_slice(&u16::try_from(TARGET)?.to_ne_bytes());
+    bytes[VERDICT..VERDICT + 4].copy_from_slice(&ACCEPT.to_ne_bytes());
+    entry.extend(bytes);
+    Ok(entry)
+}
+
 /// The packet counter of each entry from `start` up to, and without, the one at `end`.
 pub fn packets(family: Family, entries: &[u8], start: usize, end: usize) -> Result<Vec<u64>> {
     let layout = layout(family);
@@ -60,6 +86,26 @@ pub fn packets(family: Family, entries: &[u8], start: usize, end: usize) -> Resu
             .context("entry without size")?;
     }
     Ok(packets)
+}
+
+/// Sets the counters of all entries to 0.
+pub fn clear_counters(family: Family, entries: &mut [u8]) -> Result<()> {
+    /// `struct xt_counters`
+    const COUNTERS: usize = 16;
+
+    let layout = layout(family);
+    let mut offset = 0;
+    while offset < entries.len() {
+        let entry = &mut entries[offset..];
+        entry
+            .get_mut(layout.packets..layout.packets + COUNTERS)
+            .context("entry cut off")?
+            .fill(0);
+        offset += u16_at(entry, layout.next_offset)
+            .filter(|&size| size > 0)
+            .context("entry without size")?;
+    }
+    Ok(())
 }
 
 /// The private data of all matches of this name, as ranges of `entries`, with their revisions.

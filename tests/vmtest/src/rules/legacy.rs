@@ -27,6 +27,7 @@ fn get_revision(family: Family) -> libc::c_int {
 }
 
 /// `struct ipt_getinfo`, without its name.
+#[derive(Clone)]
 struct Info {
     valid_hooks: u32,
     hook_entry: [u32; HOOKS],
@@ -36,6 +37,7 @@ struct Info {
 }
 
 /// A table, as read.
+#[derive(Clone)]
 pub struct Table {
     family: Family,
     name: String,
@@ -151,14 +153,15 @@ impl Table {
 
     /// Puts the entries, as they are now, in the place of those in the kernel.
     pub fn replace(&self) -> Result<()> {
-        // The kernel writes the old counters there.
-        let mut counters = vec![[0_u64; 2]; usize::try_from(self.info.number)?];
+        // The kernel writes the counters of the entries that it has there.
+        let number = Self::read(self.family, &self.name)?.info.number;
+        let mut counters = vec![[0_u64; 2]; usize::try_from(number)?];
         let mut bytes = padded_name(&self.name);
         let words = [self.info.valid_hooks, self.info.number, self.info.size]
             .into_iter()
             .chain(self.info.hook_entry)
             .chain(self.info.underflow)
-            .chain([self.info.number]);
+            .chain([number]);
         for word in words {
             bytes.extend(word.to_ne_bytes());
         }
@@ -168,6 +171,31 @@ impl Table {
         Control::open(self.family)?.set(REPLACE, &bytes)?;
         drop(counters);
         Ok(())
+    }
+
+    /// Puts a rule before all others of a built-in chain: see [`blob::rule`].
+    pub fn insert(&mut self, chain: Chain, rule: &[u8]) -> Result<()> {
+        let length = u32::try_from(rule.len())?;
+        let at = self.info.hook_entry[chain.hook()];
+        let start = usize::try_from(at)?;
+        self.entries.splice(start..start, rule.iter().copied());
+        for hook in (0..HOOKS).filter(|hook| self.info.valid_hooks & (1 << hook) != 0) {
+            if self.info.hook_entry[hook] > at {
+                self.info.hook_entry[hook] += length;
+            }
+            if self.info.underflow[hook] >= at {
+                self.info.underflow[hook] += length;
+            }
+        }
+        self.info.number += 1;
+        self.info.size += length;
+        Ok(())
+    }
+
+    /// The entries, with no packets counted.
+    pub fn uncounted(mut self) -> Result<Vec<u8>> {
+        blob::clear_counters(self.family, &mut self.entries)?;
+        Ok(self.entries)
     }
 
     /// The private data and the revision of the first match of this name.

@@ -12,6 +12,7 @@ use crate::variant::Family;
 const SUBSYSTEM: u8 = 10;
 const NEWRULE: u8 = 6;
 const GETRULE: u8 = 7;
+const DELRULE: u8 = 8;
 /// Messages of no subsystem, around a transaction.
 const BATCH: u8 = 0;
 const BATCH_BEGIN: u8 = 16;
@@ -43,6 +44,7 @@ pub struct Match {
 }
 
 /// A rule of a chain, as the kernel tells it.
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     family: Family,
     table: String,
@@ -90,7 +92,49 @@ pub fn packets(family: Family, table: &str, chain: Chain) -> Result<Vec<u64>> {
         .collect()
 }
 
+/// Takes all rules out of some chains of tables.
+pub fn flush(family: Family, places: &[(&str, Chain)]) -> Result<()> {
+    let requests = places.iter().map(|(table, chain)| {
+        let mut request = Request::netfilter(SUBSYSTEM, DELRULE, family.number(), 0);
+        request.flags = NLM_F_ACK;
+        request.attributes = Attributes::default()
+            .put_str(NFTA_RULE_TABLE, table)
+            .put_str(NFTA_RULE_CHAIN, chain.name());
+        request
+    });
+    commit(requests)
+}
+
+/// Has all of it done, or nothing.
+fn commit(requests: impl IntoIterator<Item = Request>) -> Result<()> {
+    let begin = Request::netfilter(BATCH, BATCH_BEGIN, 0, SUBSYSTEM.into());
+    let end = Request::netfilter(BATCH, BATCH_END, 0, SUBSYSTEM.into());
+    let batch: Vec<_> = [begin].into_iter().chain(requests).chain([end]).collect();
+    Netlink::netfilter()?.transact(&batch)
+}
+
+fn match_data(name: &[u8], of: &Match) -> Vec<u8> {
+    Attributes::default()
+        .put(NFTA_MATCH_NAME, &[name, &[0]].concat())
+        .put(NFTA_MATCH_REV, &of.revision.to_be_bytes())
+        .put(NFTA_MATCH_INFO, &of.info)
+        .into_bytes()
+}
+
 impl Rule {
+    /// One that has a match and nothing else.
+    pub fn of_match(family: Family, table: &str, chain: Chain, name: &[u8], of: &Match) -> Self {
+        Self {
+            family,
+            table: table.to_owned(),
+            chain,
+            expressions: vec![Expression {
+                name: "match".to_owned(),
+                data: match_data(name, of),
+            }],
+        }
+    }
+
     fn packets(&self) -> Option<u64> {
         let counter = self.expressions.iter().find(|e| e.name == "counter")?;
         let packets = attribute(&counter.data, NFTA_COUNTER_PACKETS)?;
@@ -110,11 +154,7 @@ impl Rule {
 
     pub fn set_match(&mut self, name: &str, new: &Match) -> Result<()> {
         let index = self.match_index(name).context("no such match")?;
-        self.expressions[index].data = Attributes::default()
-            .put_str(NFTA_MATCH_NAME, name)
-            .put(NFTA_MATCH_REV, &new.revision.to_be_bytes())
-            .put(NFTA_MATCH_INFO, &new.info)
-            .into_bytes();
+        self.expressions[index].data = match_data(name.as_bytes(), new);
         Ok(())
     }
 
@@ -141,9 +181,6 @@ impl Rule {
             .put_str(NFTA_RULE_TABLE, &self.table)
             .put_str(NFTA_RULE_CHAIN, self.chain.name())
             .nest(NFTA_RULE_EXPRESSIONS, list);
-
-        let begin = Request::netfilter(BATCH, BATCH_BEGIN, 0, SUBSYSTEM.into());
-        let end = Request::netfilter(BATCH, BATCH_END, 0, SUBSYSTEM.into());
-        Netlink::netfilter()?.transact(&[begin, rule, end])
+        commit([rule])
     }
 }

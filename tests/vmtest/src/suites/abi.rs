@@ -110,7 +110,8 @@ fn read_back(lab: &Lab) -> Result<(u32, Vec<u8>)> {
     }
 }
 
-fn errno(result: Result<()>) -> Result<Option<i32>> {
+/// The number of the error, where it is one of the system.
+pub fn errno(result: Result<()>) -> Result<Option<i32>> {
     match result {
         Ok(()) => Ok(None),
         Err(error) => match error.downcast_ref::<io::Error>() {

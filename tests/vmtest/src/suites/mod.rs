@@ -8,6 +8,7 @@ mod classic;
 mod decisions;
 pub mod extension;
 mod faults;
+mod fuzz;
 mod load;
 mod matrix;
 mod netns;
@@ -17,9 +18,10 @@ mod scale;
 mod veth;
 mod zones;
 
+use crate::fuzz::Fuzzing;
 use crate::registry::{Case, Registry};
 
-pub fn all() -> Vec<Case> {
+pub fn all(fuzzing: Fuzzing) -> Vec<Case> {
     let mut registry = Registry::default();
     decisions::register(&mut registry);
     matrix::register(&mut registry);
@@ -35,5 +37,6 @@ pub fn all() -> Vec<Case> {
     scale::register(&mut registry);
     load::register(&mut registry);
     faults::register(&mut registry);
+    fuzz::register(&mut registry, fuzzing);
     registry.into_cases()
 }
