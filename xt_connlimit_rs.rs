@@ -215,7 +215,6 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
 struct Connlimit<F: Family>(PhantomData<F>);
 
 impl<F: Family> Match for Connlimit<F> {
-    type OwnerModule = ConnlimitModule;
     type Family = F;
     type Info = Info;
     type Rule = Rule<F>;

@@ -42,7 +42,6 @@ use kernel::{
         c_int,
         c_uint, //
     },
-    module::this_module,
     prelude::*,
     sync::atomic::{
         Acquire,
@@ -53,8 +52,7 @@ use kernel::{
         ForeignOwnable,
         Opaque,
         ScopeGuard, //
-    },
-    ModuleMetadata, //
+    }, //
 };
 
 /// What a match says of a packet.
@@ -68,9 +66,6 @@ pub(crate) enum Verdict {
 
 /// A match that works on tracked connections of one family.
 pub(crate) trait Match: Sized + 'static {
-    /// The module that holds the match. It stays loaded as long as a rule uses the match.
-    type OwnerModule: ModuleMetadata;
-
     /// The family whose packets it looks at.
     type Family: Family;
 
@@ -384,7 +379,9 @@ impl<T: Match> MatchTable<T> {
         raw.match_ = Some(Adapter::<T>::match_callback);
         raw.checkentry = Some(Adapter::<T>::checkentry_callback);
         raw.destroy = Some(Adapter::<T>::destroy_callback);
-        raw.me = this_module::<T::OwnerModule>().as_ptr();
+        // The module that holds the match stays loaded as long as a rule uses it. What the `kernel`
+        // crate calls it differs from Linux 7.2 to 7.3; this is what C calls it.
+        raw.me = &raw mut bindings::__this_module;
         raw.matchsize = size_of::<MatchInfo<T>>() as c_uint;
         raw.usersize = MatchInfo::<T>::USER_SIZE as c_uint;
         raw.family = Adapter::<T>::NFPROTO as u16;
