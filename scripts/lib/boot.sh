@@ -18,11 +18,11 @@ readonly complaints='\bBUG\b|WARNING|Oops|general protection|[Kk]ernel panic|una
 boot() {
     local run=$1 log=$2 timeout=$3 qemu tail timer status hung=''
     shift 3
-    { cat "$boot_dir/initramfs" && pack "$run/tree"; } >"$run/initrd"
+    { cat "$initramfs" && pack "$run/tree"; } >"$run/initrd"
     touch "$run/output" "$run/status" "$log"
     mkfifo "$run/monitor.in" "$run/monitor.out"
 
-    exec_in_root --bind "$run:/out" --bind "${log%/*}:/mnt" --bind-ro "$boot_dir:/kernel" -- \
+    exec_in_root --bind "$run:/out" --bind "${log%/*}:/mnt" --bind-ro "$kernel_dir/installed:/kernel" -- \
         qemu-system-x86_64 -nodefaults -no-user-config -display none -no-reboot \
         -machine q35 -bios qboot.rom "$@" \
         -kernel /kernel/vmlinux -initrd /out/initrd -append "$(kernel_command_line)" \

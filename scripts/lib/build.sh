@@ -38,7 +38,7 @@ build_module() {
 
 make_module() {
     say "building xt_connlimit_rs.ko for kernel $kernel_release"
-    quietly "$cache_dir/module.log" in_build_root \
+    quietly "$cache_dir/module.log" for_kernel in_build_root \
         make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module modules
     cp "$cache_dir/build-$checkout_key-$kernel_key/module/xt_connlimit_rs.ko" "$1/"
     prune_builds

@@ -2,40 +2,59 @@
 # SPDX-License-Identifier: GPL-2.0
 #
 # The build root: a Debian with everything that building and booting need, so that the host needs
-# next to nothing, and in_root, which runs a command in it.
+# next to nothing, and in_root, which runs a command in it. A kernel of another suite takes a second
+# one, which has what builds modules and no more.
 
 source "${BASH_SOURCE[0]%/*}/cache.sh"
 source "${BASH_SOURCE[0]%/*}/debian-kernel.sh"
 
-# rustc and bindgen must be those that the kernel was built with. Those are $suite's own, which is
-# what apt takes as long as nobody asks for backports.
-root_packages=(
+# What modules are built with. The kernel's compiler comes with its headers. rustc and bindgen must be
+# those that it was built with, too: they are the suite's own, which is what apt takes as long as
+# nobody asks for backports.
+kernel_packages=(
+    bc bindgen bison flex gcc kmod libc6-dev libdw-dev libelf-dev libssl-dev make pahole perl-base python3-minimal
+    rsync rust-clippy rust-src rustc xz-utils zstd
+)
+
+# What else is done.
+tool_packages=(
     ca-certificates
-    # the kernel's build tools
-    bc bison cpio flex gcc-14 kmod libdw-dev libelf-dev libssl-dev make pahole perl-base python3-minimal
-    rsync xz-utils zstd
-    # Rust for the kernel and for user space, and what debug kernels and linters take on top
-    bindgen cargo clang-19 libclang-19-dev lld-19 llvm-19 rust-clippy rust-src rustc rustfmt shellcheck
+    # Rust for user space, and what debug kernels and linters take on top
+    cargo clang-19 libclang-19-dev lld-19 llvm-19 rustfmt shellcheck
     # building an iptables extension
-    gcc libc6-dev libxtables-dev pkg-config
+    libxtables-dev pkg-config
     # the virtual machine, and what goes into it
-    busybox-static conntrack ipset iproute2 iptables lighttpd netbase nftables qemu-system-x86
+    busybox-static conntrack cpio ipset iproute2 iptables lighttpd netbase nftables qemu-system-x86
 )
 
 # prepare_root: sets root, and kernel_release, kernel_version and mirror (see debian-kernel.sh).
 prepare_root() {
     check_host
-    choose_kernel
-    local packages=(
-        "${root_packages[@]}"
+    prepare_kernel_root trixie "${tool_packages[@]}"
+    root=$kernel_root root_key=$kernel_root_key
+}
+
+# prepare_kernel_root SUITE [PACKAGE...]: sets kernel_root, where modules are built for the kernel of
+# SUITE, beside what choose_kernel sets. It has PACKAGEs, too.
+prepare_kernel_root() {
+    local suite=$1 packages
+    choose_kernel "$suite"
+    packages=(
+        "${kernel_packages[@]}" "${@:2}"
         "linux-headers-$kernel_release=$kernel_version"
         "linux-binary-$kernel_release=$kernel_version"
         "linux-modules-$kernel_release=$kernel_version"
         "linux-source-$(kernel_series)=$kernel_version"
     )
-    root_key=$({ printf '%s\n' "$mirror" "$suite" "${packages[@]}" && declare -f run_mmdebstrap; } | short_hash)
-    cache_entry root "$root_key" make_root "${packages[@]}"
-    root=$REPLY
+    kernel_root_key=$({ printf '%s\n' "$mirror" "$suite" "${packages[@]}" && declare -f make_root bootstrap; } | short_hash)
+    cache_entry root "$kernel_root_key" make_root "$suite" "${packages[@]}"
+    kernel_root=$REPLY
+}
+
+# for_kernel COMMAND...: in_root and what is made of it, where modules for the kernel are built.
+for_kernel() {
+    local root=$kernel_root
+    "$@"
 }
 
 # check_space: the root, the kernel's source and what is built take 4 GB together.
@@ -50,32 +69,31 @@ kernel_series() {
     [[ $kernel_release =~ ^([0-9]+\.[0-9]+) ]] && printf '%s' "${BASH_REMATCH[1]}"
 }
 
-# make_root PACKAGE... DIR
+# make_root SUITE PACKAGE... DIR
 make_root() {
-    local since=$SECONDS
+    local since=$SECONDS suite=$1 packages=("${@:2:$#-2}") dir=${*: -1} setting options=()
     check_space
-    say "making the build root: Debian $suite with kernel $kernel_release (about 2 minutes, once)"
     need_program mmdebstrap
-    quietly "$cache_dir/root.log" run_mmdebstrap "$@"
-    say "the build root is made ($(elapsed "$since"))"
-}
-
-# run_mmdebstrap PACKAGE... DIR
-run_mmdebstrap() {
-    local packages=("${@:1:$#-1}") dir=${*: -1} setting options=()
-    while IFS= read -r setting; do options+=(--aptopt="$setting"); done < <(apt_settings)
+    say "making the build root: Debian $suite with kernel $kernel_release (about 2 minutes, once)"
     # Nothing of it will ever be read, and it is a sixth of the files.
     for setting in doc info locale man; do options+=(--dpkgopt="path-exclude=/usr/share/$setting/*"); done
     # shellcheck disable=SC2016 # mmdebstrap sets $1
     local mount_points='cd "$1" && mkdir -p kernel out src/xt_connlimit_rs cargo && touch etc/resolv.conf'
-    contained mmdebstrap --mode=root --variant=apt --architectures=amd64 \
+    quietly "$cache_dir/root.log" bootstrap "$suite" "$dir" --variant=apt --dpkgopt=force-unsafe-io "${options[@]}" \
+        --include="$(IFS=,; printf '%s' "${packages[*]}")" --customize-hook="$mount_points"
+    say "the build root is made ($(elapsed "$since"))"
+}
+
+# bootstrap SUITE DIR OPTION...: has mmdebstrap fill DIR, with what OPTIONs say.
+bootstrap() {
+    local suite=$1 dir=$2 kernels setting options=() sources
+    kernels=$(kernels_of "$suite")
+    sources=("$(apt_source "$mirror" "$suite")")
+    if [[ $kernels != "$suite" ]]; then sources+=("$(apt_source "$mirror" "$kernels")"); fi
+    while IFS= read -r setting; do options+=(--aptopt="$setting"); done < <(apt_settings)
+    contained mmdebstrap --mode=root --architectures=amd64 \
         --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
-        --dpkgopt=force-unsafe-io "${options[@]}" \
-        --include="$(IFS=,; printf '%s' "${packages[*]}")" \
-        --customize-hook="$mount_points" \
-        "$suite" "$dir" \
-        "deb [signed-by=$debian_keyring] $mirror $suite main" \
-        "deb [signed-by=$debian_keyring] $mirror $suite-backports main"
+        "${options[@]}" "${@:3}" "$suite" "$dir" "${sources[@]}"
 }
 
 # contained COMMAND...: in mount and process namespaces of its own, all gone with everything in

@@ -1,33 +1,50 @@
 # shellcheck shell=bash
 # SPDX-License-Identifier: GPL-2.0
 #
-# Which kernel to use: the newest that Debian's backports offer, or another one of theirs.
+# Which kernel to use: the newest that a suite of Debian offers, or another one of its.
 
 source "${BASH_SOURCE[0]%/*}/host.sh"
 
 # apt itself depends on the package that holds it.
 readonly debian_keyring=/usr/share/keyrings/debian-archive-keyring.gpg
-readonly suite=trixie
-readonly oldest_kernel=7.3
+readonly oldest_kernel=7.2
 
 # The release that is wanted, as `uname -r` prints it. Empty for the newest one.
 wanted_release=
 
-# choose_kernel: sets kernel_release (7.3.4+deb13-cloud-amd64), kernel_version (its package version)
-# and mirror, which offers it. Looks them up once a day.
+# kernels_of SUITE: where the kernels for it are, with Rust. They are built by its own compilers.
+kernels_of() {
+    case $1 in
+    trixie) printf '%s' trixie-backports ;;
+    *) printf '%s' "$1" ;;
+    esac
+}
+
+# apt_source MIRROR SUITE [OPTION]: the line for it in a sources.list. Testing is not signed anew for as
+# long as a mirror may lag behind.
+apt_source() {
+    local options="signed-by=$debian_keyring${3+ $3}"
+    if [[ $2 == forky ]]; then options+=' check-valid-until=no'; fi
+    printf 'deb [%s] %s %s main\n' "$options" "$1" "$2"
+}
+
+# choose_kernel SUITE: sets kernel_release (7.3.4+deb13-cloud-amd64), kernel_version (its package
+# version) and mirror, which offers it. Looks them up once a day.
 choose_kernel() {
-    local remembered=$cache_dir/${wanted_release:-newest}-kernel found
+    local suite remembered found
+    suite=$(kernels_of "$1")
+    remembered=$cache_dir/$suite-${wanted_release:-newest}-kernel
     if [[ -n $(find "$remembered" -mmin -1440 2>/dev/null) ]]; then
         read -r mirror kernel_release kernel_version <"$remembered"
         return
     fi
     mirror=$(debian_mirror)
     # In a condition, so that the one thing that may fail here, the network, can be told apart.
-    if found=$(look_up_kernel "$mirror"); then
+    if found=$(look_up_kernel "$mirror" "$suite"); then
         read -r kernel_release kernel_version <<<"$found"
-        [[ $found ]] || die "$suite-backports on $mirror offers no kernel ${wanted_release:-for the cloud}"
+        [[ $found ]] || die "$suite on $mirror offers no kernel ${wanted_release:-for the cloud}"
         dpkg --compare-versions "$kernel_version" ge "$oldest_kernel" ||
-            die "$suite-backports on $mirror offers kernel $kernel_version; this needs $oldest_kernel or later"
+            die "$suite on $mirror offers kernel $kernel_version; this needs $oldest_kernel or later"
         mkdir -p "$cache_dir"
         printf '%s %s\n' "$mirror" "$found" >"$remembered.partial"
         mv "$remembered.partial" "$remembered"
@@ -39,15 +56,14 @@ choose_kernel() {
     fi
 }
 
-# look_up_kernel MIRROR: prints release and package version. An apt with its own state directory
+# look_up_kernel MIRROR SUITE: prints release and package version. An apt with its own state directory
 # asks, so that the host's package lists and sources stay as they are.
 look_up_kernel() {
     local state package=linux-image-${wanted_release:-cloud-amd64} found
     state=$(mktemp -d)
     mkdir -p "$state/lists/partial" "$state/cache"
     : >"$state/status"
-    printf 'deb [signed-by=%s target=Packages] %s %s-backports main\n' "$debian_keyring" "$1" "$suite" \
-        >"$state/sources.list"
+    apt_source "$1" "$2" target=Packages >"$state/sources.list"
     cat >"$state/apt.conf" <<END
 Dir::State "$state";
 Dir::State::lists "$state/lists";

@@ -12,7 +12,7 @@ readonly releases=(bookworm trixie forky)
 prepare_releases() {
     local key
     prepare_kernel
-    key=$({ printf '%s\n' "$mirror" "${releases[@]}" && declare -f make_releases make_release; } | short_hash)
+    key=$({ printf '%s\n' "$mirror" "${releases[@]}" && declare -f make_releases make_release bootstrap; } | short_hash)
     cache_entry releases "$key" make_releases
     releases_dir=$REPLY/releases
 }
@@ -29,15 +29,10 @@ make_releases() {
 }
 
 # make_release NAME DIR: nothing is installed there, only unpacked, and only what iptables loads is
-# kept. Testing is not signed anew for as long as a mirror may lag behind.
+# kept.
 make_release() {
-    local setting options=() unpacked=$2.unpacked
-    while IFS= read -r setting; do options+=(--aptopt="$setting"); done < <(apt_settings)
-    contained mmdebstrap --mode=root --variant=extract --architectures=amd64 \
-        --aptopt='APT::Install-Recommends "false"' --aptopt='Acquire::Languages "none"' \
-        --aptopt='Acquire::Check-Valid-Until "false"' "${options[@]}" \
-        --include=iptables,libc6,netbase \
-        "$1" "$unpacked" "deb [signed-by=$debian_keyring] $mirror $1 main"
+    local unpacked=$2.unpacked
+    bootstrap "$1" "$unpacked" --variant=extract --include=iptables,libc6,netbase
     mkdir -p "$2"/{etc,extension,proc,run,tmp,usr/lib,usr/lib64}
     ln -s usr/lib usr/lib64 usr/sbin "$2/"
     # Up to bookworm, some are still in /lib.
