@@ -11,11 +11,13 @@ use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
 use nix::sched::{sched_setaffinity, CpuSet};
-use nix::time::{clock_gettime, ClockId};
+use nix::time::{clock_getres, clock_gettime, ClockId};
 use nix::unistd::Pid;
 
-/// One tick at CONFIG_HZ=250, as in all of Debian's kernels.
-pub const JIFFY: Duration = Duration::from_millis(4);
+/// The time from one tick to the next: 4 ms in Debian's kernels, 10 ms in the debug kernel.
+pub fn jiffy() -> Result<Duration> {
+    Ok(clock_getres(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
+}
 
 /// Pins this thread. Packets written to a TUN device or to `lo` are then processed on this CPU,
 /// before the write returns.
@@ -79,7 +81,7 @@ impl Window {
 
     /// The clock may miss a tick that jiffies do not, hence the limit.
     fn holds(&self) -> Result<bool> {
-        Ok(self.opened.elapsed() < JIFFY / 2 && last_tick()? == self.tick)
+        Ok(self.opened.elapsed() < jiffy()? / 2 && last_tick()? == self.tick)
     }
 }
 
@@ -111,9 +113,10 @@ pub fn last_tick() -> Result<Duration> {
 
 /// Waits until what may be stale by a jiffy or two, by design, is not any more.
 pub fn settle() -> Result<()> {
+    let jiffy = jiffy()?;
     let start = last_tick()?;
-    while last_tick()? < start + 3 * JIFFY {
-        thread::sleep(JIFFY);
+    while last_tick()? < start + 3 * jiffy {
+        thread::sleep(jiffy);
     }
     Ok(())
 }

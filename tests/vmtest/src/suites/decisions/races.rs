@@ -12,7 +12,7 @@ use crate::lab::Lab;
 use crate::net::tun::Tun;
 use crate::registry::Registry;
 use crate::rules::{limit, Target};
-use crate::system::{self, JIFFY};
+use crate::system;
 use crate::variant::{Module, Path, Transport, Variant};
 
 pub fn register(registry: &mut Registry) {
@@ -65,11 +65,12 @@ fn race(lab: &mut Lab, target: Target) -> Result<()> {
 /// Whether no packet took so long that what it added may have been forgotten before it was
 /// confirmed, as an emulated CPU that is held up by its host makes it.
 fn send_all(tun: &Tun, packets: &[Vec<u8>]) -> Result<bool> {
+    let jiffy = system::jiffy()?;
     let mut prompt = true;
     for packet in packets {
         let start = Instant::now();
         tun.send(packet)?;
-        prompt &= start.elapsed() < JIFFY;
+        prompt &= start.elapsed() < jiffy;
     }
     Ok(prompt)
 }
