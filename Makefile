@@ -107,7 +107,7 @@ help:
 	@echo '  INSTALL_MOD_PATH=DIR  install the module below it'
 	@echo '  prefix=DIR            where the manual page goes ($(prefix))'
 	@echo '  T=NAME                run the tests whose names contain it'
-	@echo '  KERNELS=all           run tests on the kernel that looks for mistakes, too'
+	@echo '  KERNELS=all           run tests on a second kernel and on one that looks for mistakes, too'
 	@echo '  ALL=yes               run each test in all variants, as .ci/run does'
 
 .PHONY: modules modules_install clippy extension install uninstall clean test demo bench help
