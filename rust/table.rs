@@ -3,7 +3,8 @@
 //! A table of keys and their connections, for all CPUs.
 //!
 //! Lock order: a packet, or a sweep, takes the lock of one shard, and conntrack's own locks, which
-//! looking up may take, only within. Nothing that runs under a lock of conntrack comes here.
+//! looking up may take, only within. Nothing that runs under a lock of conntrack comes here. Lockdep
+//! learns this order from each look-up.
 
 use crate::{
     counting::{

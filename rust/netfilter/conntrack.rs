@@ -286,7 +286,7 @@ fn find<F: Family>(
     // may be called in any context but hard interrupts, with none of conntrack's locks held: this
     // crate never takes one.
     let hash = NonNull::new(unsafe {
-        bindings::nf_conntrack_find_get(net.0.get(), &zone.to_raw(), &tuple.to_raw())
+        bindings::xt_rust_nf_conntrack_find_get(net.0.get(), &zone.to_raw(), &tuple.to_raw())
     })?;
     // SAFETY: The call returned the hash of a connection on which it took a reference. The
     // direction of a hash never changes.

@@ -2,6 +2,20 @@
 
 #include "shims.h"
 
+/*
+ * A look-up takes a lock of conntrack only where it comes upon an entry that has
+ * expired, which is rare. Lockdep is told each time, so that it knows in which
+ * order locks are taken before the first deadlock.
+ */
+struct nf_conntrack_tuple_hash *
+xt_rust_nf_conntrack_find_get(struct net *net,
+			      const struct nf_conntrack_zone *zone,
+			      const struct nf_conntrack_tuple *tuple)
+{
+	might_lock(&nf_conntrack_locks[0]);
+	return nf_conntrack_find_get(net, zone, tuple);
+}
+
 struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb)
 {
 	enum ip_conntrack_info ctinfo;

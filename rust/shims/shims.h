@@ -8,14 +8,20 @@
 
 #include <linux/ip.h>
 #include <linux/ipv6.h>
+#include <linux/lockdep.h>
 #include <linux/siphash.h>
 #include <linux/skbuff.h>
 #include <linux/spinlock.h>
 #include <linux/workqueue.h>
 #include <net/netfilter/nf_conntrack.h>
+#include <net/netfilter/nf_conntrack_core.h>
 #include <net/netfilter/nf_conntrack_zones.h>
 
 /* conntrack.c */
+struct nf_conntrack_tuple_hash *
+xt_rust_nf_conntrack_find_get(struct net *net,
+			      const struct nf_conntrack_zone *zone,
+			      const struct nf_conntrack_tuple *tuple);
 struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb);
 void xt_rust_nf_ct_hold(struct nf_conn *ct);
 void xt_rust_nf_ct_put(struct nf_conn *ct);

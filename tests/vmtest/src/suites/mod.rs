@@ -10,6 +10,7 @@ pub mod extension;
 mod faults;
 mod fuzz;
 mod load;
+mod lock_order;
 mod matrix;
 mod netns;
 mod peers;
@@ -38,5 +39,6 @@ pub fn all(fuzzing: Fuzzing) -> Vec<Case> {
     load::register(&mut registry);
     faults::register(&mut registry);
     fuzz::register(&mut registry, fuzzing);
+    lock_order::register(&mut registry);
     registry.into_cases()
 }
