@@ -83,6 +83,9 @@ test:
 demo:
 	@scripts/demo
 
+soak:
+	@scripts/soak $(SECONDS)
+
 bench:
 	@scripts/bench
 
@@ -98,6 +101,7 @@ help:
 	@echo 'Trying:'
 	@echo '  bench            measure what packets cost, beside the in-tree match'
 	@echo '  demo             show it limiting connections, in a virtual machine'
+	@echo '  soak             have all happen at once on the debug kernel, for 20 minutes'
 	@echo '  test             run all tests'
 	@echo 'Variables:'
 	@echo '  KDIR=DIR              kernel to build for ($(KDIR))'
@@ -108,6 +112,7 @@ help:
 	@echo '  prefix=DIR            where the manual page goes ($(prefix))'
 	@echo '  T=NAME                run the tests whose names contain it'
 	@echo '  KERNELS=all           run tests on a second kernel and on one that looks for mistakes, too'
+	@echo '  SECONDS=N            how long the soak takes on four CPUs, and again on two (600)'
 	@echo '  ALL=yes               run each test in all variants, as .ci/run does'
 
-.PHONY: modules modules_install clippy extension install uninstall clean test demo bench help
+.PHONY: modules modules_install clippy extension install uninstall clean test demo bench soak help

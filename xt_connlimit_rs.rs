@@ -230,6 +230,8 @@ impl<F: Family> Match for Connlimit<F> {
         }
 
         let (mask, limit, flags) = (F::Address::from_words(info.mask), info.limit, info.flags);
+        #[cfg(planted = "over_limit")]
+        let limit = limit.saturating_add(1);
         Ok(try_pin_init!(Rule {
             mask,
             side: if flags & Info::DADDR != 0 { Side::Destination } else { Side::Source },

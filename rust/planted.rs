@@ -1,9 +1,16 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mistakes, one for each thing that the debug kernel is to notice. `make PLANTED=NAME` builds a
-//! module that makes one as it is loaded: tests/debug/planted loads them. No other module has this.
+//! Mistakes, one for each thing that the debug kernel is to notice, and one that the soak is to.
+//! `make PLANTED=NAME` builds a module that makes one: tests/debug/planted loads them. No other module
+//! has this.
 
 use kernel::prelude::*;
+
+// This one is made in each rule, not here.
+#[cfg(planted = "over_limit")]
+pub(crate) fn plant() -> Result {
+    Ok(())
+}
 
 #[cfg(planted = "use_after_free")]
 pub(crate) fn plant() -> Result {

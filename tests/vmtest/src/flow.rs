@@ -51,6 +51,13 @@ impl Flow {
         }
     }
 
+    /// Data of the client of a TCP connection.
+    pub fn data(&mut self, data: &[u8]) -> Result<Vec<u8>> {
+        let segment = self.segment(Flags::ACK, self.client_next).with_data(data);
+        self.client_next = self.client_next.wrapping_add(data.len().try_into()?);
+        segment
+    }
+
     pub fn by_client(&self, flags: Flags) -> Result<Vec<u8>> {
         self.segment(flags, self.client_next).bytes()
     }

@@ -22,6 +22,7 @@ mod netlink;
 mod registry;
 mod rules;
 mod runner;
+mod soak;
 mod suites;
 mod system;
 mod variant;
@@ -90,6 +91,9 @@ struct Selection {
     /// How many times as long tests may take as on Debian's own kernel.
     #[arg(long, default_value_t = 1)]
     patience: u32,
+    /// Instead of the tests, have all happen at once for so many seconds.
+    #[arg(long, value_name = "SECONDS")]
+    soak: Option<u64>,
     /// Leave tests out whose names have this part.
     #[arg(long, value_name = "PART")]
     skip: Vec<String>,
@@ -101,7 +105,10 @@ struct Selection {
 
 impl Selection {
     fn cases(&self) -> Vec<Case> {
-        let mut cases = suites::all(self.fuzzing);
+        let mut cases = match self.soak {
+            Some(time) => soak::cases(time),
+            None => suites::all(self.fuzzing),
+        };
         cases.retain(|case| self.takes(case));
         if self.pairs {
             cover::retain(&mut cases);

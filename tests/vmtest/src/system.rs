@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 use anyhow::{bail, ensure, Context, Result};
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::time::{clock_getres, clock_gettime, ClockId};
-use nix::unistd::Pid;
+use nix::unistd::{sysconf, Pid, SysconfVar};
 
 /// The time from one tick to the next: 4 ms in Debian's kernels, 10 ms in the debug kernel.
 pub fn jiffy() -> Result<Duration> {
@@ -25,6 +25,21 @@ pub fn pin_to_cpu(cpu: usize) -> Result<()> {
     let mut set = CpuSet::new();
     set.set(cpu)?;
     sched_setaffinity(Pid::from_raw(0), &set).with_context(|| format!("cannot run on CPU {cpu}"))
+}
+
+/// Lets this thread, and what it starts, run on any CPU again.
+pub fn release_cpu() -> Result<()> {
+    let mut set = CpuSet::new();
+    for cpu in 0..cpus()? {
+        set.set(cpu)?;
+    }
+    sched_setaffinity(Pid::from_raw(0), &set).context("sched_setaffinity")
+}
+
+/// How many CPUs there are, whichever this thread may run on.
+pub fn cpus() -> Result<usize> {
+    let online = sysconf(SysconfVar::_NPROCESSORS_ONLN)?;
+    Ok(online.context("no number of CPUs")?.try_into()?)
 }
 
 /// Runs `work` on one CPU, and then at once on another, or the same. Returns whether both runs lay
@@ -106,6 +121,16 @@ pub fn on_cpus_at_once<T: Send>(
     })
 }
 
+/// Whether less than two jiffies have begun meanwhile, as far as can be told from here. A CPU that is
+/// emulated may be held up for longer at any instruction.
+pub fn within_two_ticks(work: impl FnOnce() -> Result<()>) -> Result<bool> {
+    let jiffy = jiffy()?;
+    let (tick, start) = (last_tick()?, Instant::now());
+    work()?;
+    // The clock may miss a tick that jiffies do not, hence the limit.
+    Ok(start.elapsed() < jiffy && last_tick()? < tick + 2 * jiffy)
+}
+
 /// The time of the last tick: it moves together with jiffies.
 pub fn last_tick() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
@@ -122,11 +147,20 @@ pub fn settle() -> Result<()> {
 }
 
 /// Polls until `done` says so.
-pub fn wait_until(what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
+pub fn wait_until(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
     const PATIENCE: Duration = Duration::from_secs(8);
+    wait_for(PATIENCE, what, done)
+}
+
+/// The same with another patience.
+pub fn wait_for(
+    patience: Duration,
+    what: &str,
+    mut done: impl FnMut() -> Result<bool>,
+) -> Result<()> {
     let start = Instant::now();
     while !done()? {
-        ensure!(start.elapsed() < PATIENCE, "waited in vain until {what}");
+        ensure!(start.elapsed() < patience, "waited in vain until {what}");
         thread::sleep(Duration::from_millis(1));
     }
     Ok(())

@@ -48,7 +48,7 @@ impl Flags {
     };
 }
 
-/// A TCP segment without data.
+/// A TCP segment, but for its data.
 #[derive(Clone, Copy, Debug)]
 pub struct Segment {
     pub from: SocketAddr,
@@ -60,6 +60,10 @@ pub struct Segment {
 
 impl Segment {
     pub fn bytes(&self) -> Result<Vec<u8>> {
+        self.with_data(&[])
+    }
+
+    pub fn with_data(&self, data: &[u8]) -> Result<Vec<u8>> {
         let mut tcp = ip(self.from.ip(), self.to.ip())?.tcp(
             self.from.port(),
             self.to.port(),
@@ -79,7 +83,7 @@ impl Segment {
             tcp = tcp.rst();
         }
         let mut bytes = Vec::new();
-        tcp.write(&mut bytes, &[])?;
+        tcp.write(&mut bytes, data)?;
         Ok(bytes)
     }
 }

@@ -103,7 +103,7 @@ impl Drop for Client {
 
 /// Has a socket closed at once, without waiting for the other end: that may be gone, and a socket
 /// that waits keeps its namespace for minutes.
-fn forget(stream: &TcpStream) {
+pub fn forget(stream: &TcpStream) {
     // The worst that comes of a failure is the wait.
     let _ = SockRef::from(stream).set_linger(Some(Duration::ZERO));
 }

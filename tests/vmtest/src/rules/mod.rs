@@ -11,6 +11,7 @@ pub mod ruleset;
 use std::fs;
 
 use anyhow::Result;
+use nix::unistd::gettid;
 
 use crate::system;
 use crate::variant::{Family, FrontEnd};
@@ -68,6 +69,12 @@ impl Iptables {
             .map(drop)
     }
 
+    /// Replaces the rules of a table by what [`Self::save`] has told, counters included.
+    pub fn restore_saved(self, saved: &str) -> Result<()> {
+        self.start(&format!("{}-restore", self.name()), &["-c"], saved)
+            .map(drop)
+    }
+
     /// Runs the program itself, with the arguments that `line` holds.
     pub fn command(self, line: &str) -> Result<String> {
         let arguments: Vec<&str> = line.split_whitespace().collect();
@@ -89,7 +96,7 @@ impl Iptables {
 
     fn start(self, program: &str, arguments: &[&str], input: &str) -> Result<String> {
         // Namespaces have nothing to do with each other, but share the lock file by default.
-        let lock = format!("/run/xtables-{}.lock", std::process::id());
+        let lock = format!("/run/xtables-{}.lock", gettid());
         let output =
             system::run_with_env(program, arguments, input, &[("XTABLES_LOCKFILE", &lock)]);
         // Only iptables-legacy makes one.

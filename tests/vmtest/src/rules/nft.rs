@@ -13,13 +13,16 @@ const SUBSYSTEM: u8 = 10;
 const NEWRULE: u8 = 6;
 const GETRULE: u8 = 7;
 const DELRULE: u8 = 8;
+const DELTABLE: u8 = 2;
 /// Messages of no subsystem, around a transaction.
 const BATCH: u8 = 0;
 const BATCH_BEGIN: u8 = 16;
 const BATCH_END: u8 = 17;
 
+const NFTA_TABLE_NAME: u16 = 1;
 const NFTA_RULE_TABLE: u16 = 1;
 const NFTA_RULE_CHAIN: u16 = 2;
+const NFTA_RULE_HANDLE: u16 = 3;
 const NFTA_RULE_EXPRESSIONS: u16 = 4;
 const NFTA_LIST_ELEM: u16 = 1;
 const NFTA_EXPR_NAME: u16 = 1;
@@ -49,6 +52,8 @@ pub struct Rule {
     family: Family,
     table: String,
     chain: Chain,
+    /// Names it in its chain, where it is in one.
+    handle: Option<Vec<u8>>,
     expressions: Vec<Expression>,
 }
 
@@ -78,6 +83,7 @@ pub fn rules(family: Family, table: &str, chain: Chain) -> Result<Vec<Rule>> {
             family,
             table: table.to_owned(),
             chain,
+            handle: attribute(&message, NFTA_RULE_HANDLE),
             expressions,
         });
     }
@@ -105,6 +111,14 @@ pub fn flush(family: Family, places: &[(&str, Chain)]) -> Result<()> {
     commit(requests)
 }
 
+/// Takes a table away, with all that is in it.
+pub fn delete_table(family: Family, table: &str) -> Result<()> {
+    let mut request = Request::netfilter(SUBSYSTEM, DELTABLE, family.number(), 0);
+    request.flags = NLM_F_ACK;
+    request.attributes = Attributes::default().put_str(NFTA_TABLE_NAME, table);
+    commit([request]).with_context(|| format!("nft delete table {table}"))
+}
+
 /// Has all of it done, or nothing.
 fn commit(requests: impl IntoIterator<Item = Request>) -> Result<()> {
     let begin = Request::netfilter(BATCH, BATCH_BEGIN, 0, SUBSYSTEM.into());
@@ -128,6 +142,7 @@ impl Rule {
             family,
             table: table.to_owned(),
             chain,
+            handle: None,
             expressions: vec![Expression {
                 name: "match".to_owned(),
                 data: match_data(name, of),
@@ -182,5 +197,17 @@ impl Rule {
             .put_str(NFTA_RULE_CHAIN, self.chain.name())
             .nest(NFTA_RULE_EXPRESSIONS, list);
         commit([rule])
+    }
+
+    /// Takes the rule out of its chain.
+    pub fn delete(&self) -> Result<()> {
+        let handle = self.handle.as_ref().context("it is in no chain")?;
+        let mut request = Request::netfilter(SUBSYSTEM, DELRULE, self.family.number(), 0);
+        request.flags = NLM_F_ACK;
+        request.attributes = Attributes::default()
+            .put_str(NFTA_RULE_TABLE, &self.table)
+            .put_str(NFTA_RULE_CHAIN, self.chain.name())
+            .put(NFTA_RULE_HANDLE, handle);
+        commit([request])
     }
 }
