@@ -183,6 +183,7 @@ impl From<Progress> for counting::Progress {
             Progress::Unconfirmed => Self::Unconfirmed,
             Progress::Confirmed => Self::Confirmed,
             Progress::Assured => Self::Assured,
+            Progress::Closed { assured } => Self::Closed { assured },
         }
     }
 }

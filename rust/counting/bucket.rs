@@ -52,7 +52,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
     ) -> (Answer, Option<Self>) {
         let answer = answer(1, limit);
 
-        if sighting.progress == Progress::Assured {
+        if !sighting.progress.is_new() {
             return (answer, None);
         }
         let bucket = Self {
@@ -77,8 +77,8 @@ impl<K: Key, C: Connection> Bucket<K, C> {
         }
     }
 
-    /// Decides for a packet, and remembers its connection unless that is assured and was never
-    /// seen.
+    /// Decides for a packet, and remembers its connection unless that is over, or assured and was
+    /// never seen.
     ///
     /// # Errors
     ///
@@ -91,7 +91,9 @@ impl<K: Key, C: Connection> Bucket<K, C> {
     ) -> Result<Answer, AllocError> {
         match &mut self.connections {
             Connections::Crowd(crowd) => crowd.decide(sighting, limit, context),
-            Connections::One(entry) if entry.is(sighting) => {
+            Connections::One(entry)
+                if entry.is(sighting) && !matches!(sighting.progress, Progress::Closed { .. }) =>
+            {
                 let answer = answer(1, limit);
                 *entry = entry.seen_again(sighting.progress, context.stamp, answer);
                 Ok(answer)
@@ -105,9 +107,10 @@ impl<K: Key, C: Connection> Bucket<K, C> {
                 }
                 Some(verified) => {
                     *entry = verified;
-                    if sighting.progress == Progress::Assured {
-                        // The other one counts or not: by itself it is one at least.
-                        return Ok(answer(1, limit));
+                    if !sighting.progress.is_new() {
+                        let others = usize::from(!verified.state().refused);
+                        let itself = usize::from(sighting.progress.counts(false));
+                        return Ok(answer(others.saturating_add(itself).max(1), limit));
                     }
                     let crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
                     self.decide_in_crowd(crowd, verified, sighting, limit, context)

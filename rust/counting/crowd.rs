@@ -88,8 +88,8 @@ impl<C: Connection> Crowd<C> {
         }
     }
 
-    /// Decides for a packet, and remembers its connection unless that is assured and was never
-    /// seen.
+    /// Decides for a packet, and remembers its connection unless that is over, or assured and was
+    /// never seen.
     pub(super) fn decide<K, E: Environment<K, C>>(
         &mut self,
         sighting: &Sighting<C>,
@@ -98,7 +98,7 @@ impl<C: Connection> Crowd<C> {
     ) -> Result<Answer, AllocError> {
         // Were this packet's one among them, it would not be presumed refused any more: but looking
         // it up shows the same, should it ever matter.
-        if sighting.progress == Progress::Assured && !self.may_be_over(false, true, limit) {
+        if !sighting.progress.is_new() && !self.may_be_over(false, true, limit) {
             return Ok(Answer::Under);
         }
 
@@ -109,7 +109,13 @@ impl<C: Connection> Crowd<C> {
             0
         };
         let mut known = self.entries.find(hash, |entry| entry.is(sighting));
-        let itself = known.is_some() || sighting.progress != Progress::Assured;
+        if matches!(sighting.progress, Progress::Closed { .. }) {
+            // It is not skipped below, as another one may have its ports by now.
+            if let Some(index) = known.take() {
+                self.verify_at(index, context);
+            }
+        }
+        let itself = sighting.progress.counts(known.is_some());
 
         let enough = |crowd: &Self| !crowd.may_be_over(known.is_some(), itself, limit);
         if !enough(self) {
@@ -126,7 +132,7 @@ impl<C: Connection> Crowd<C> {
                 let entry = entry.seen_again(sighting.progress, context.stamp, answer);
                 self.replace(index, entry, context);
             }
-        } else if itself {
+        } else if sighting.progress.is_new() {
             self.push(Entry::new(sighting, context.stamp, answer), hash, context)?;
         }
         Ok(answer)

@@ -82,6 +82,28 @@ pub(crate) enum Progress {
     Confirmed,
     /// It is assured: it was let through.
     Assured,
+    /// It is over, and conntrack leaves it so.
+    Closed {
+        /// Whether it was assured.
+        assured: bool,
+    },
+}
+
+impl Progress {
+    /// Whether a connection is remembered when it is first seen. One that is assured is older than
+    /// the rule, and one that is over has no place.
+    fn is_new(self) -> bool {
+        matches!(self, Self::Unconfirmed | Self::Confirmed)
+    }
+
+    /// Whether it counts for its own packet. What was never let through may be an attempt.
+    fn counts(self, known: bool) -> bool {
+        match self {
+            Self::Unconfirmed | Self::Confirmed => true,
+            Self::Assured => known,
+            Self::Closed { assured } => !assured,
+        }
+    }
 }
 
 /// When something happens, and by whom.

@@ -175,6 +175,11 @@ pub(crate) enum Progress {
     Confirmed,
     /// In the table, and seen in both directions long enough that early drop spares it.
     Assured,
+    /// Over, although the packet has been looked at: it has ended it, or begins nothing.
+    Closed {
+        /// Whether it was assured.
+        assured: bool,
+    },
 }
 
 /// A connection of conntrack, or a template for one.
@@ -407,7 +412,14 @@ pub(crate) unsafe fn identify<F: Family>(
 
         if !connection.is_template() {
             let original = connection.original()?;
-            return Some((Identity { original, zone }, connection.progress()));
+            let progress = if connection.is_closed() {
+                Progress::Closed {
+                    assured: connection.progress() == Progress::Assured,
+                }
+            } else {
+                connection.progress()
+            };
+            return Some((Identity { original, zone }, progress));
         }
     }
 
@@ -433,13 +445,18 @@ pub(crate) unsafe fn identify<F: Family>(
             // SAFETY: A reference on the connection is held, and the packet is valid.
             unsafe { bindings::xt_rust_nf_ct_zone(connection.0.get(), skb, &mut zone) };
             let original = connection.original()?;
+            let progress = match connection.progress() {
+                // The packet may begin another one in its place.
+                Progress::Confirmed if connection.is_closed() => Progress::Unconfirmed,
+                progress => progress,
+            };
 
             Some((
                 Identity {
                     original,
                     zone: Zone::from_raw(&zone),
                 },
-                connection.progress(),
+                progress,
             ))
         }
         None => Some((Identity { original, zone }, Progress::Unconfirmed)),

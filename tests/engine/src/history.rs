@@ -7,7 +7,7 @@ use kernel::memory;
 use crate::counting::{Answer, Due, Progress, Shard, Sighting};
 use crate::hash::HashKey;
 use crate::model::Model;
-use crate::world::World;
+use crate::world::{Tracked, World};
 
 pub use crate::world::{ConnectionId, KeyId, ThreadId};
 
@@ -44,6 +44,12 @@ pub enum Event {
     },
     /// A connection that is older than the rule and was let through.
     Older {
+        key: KeyId,
+        connection: ConnectionId,
+        thread: ThreadId,
+    },
+    /// A packet of a connection that is over, if conntrack has it still.
+    Late {
         key: KeyId,
         connection: ConnectionId,
         thread: ThreadId,
@@ -101,6 +107,9 @@ impl History {
                     connection, thread, ..
                 }
                 | Event::Older {
+                    connection, thread, ..
+                }
+                | Event::Late {
                     connection, thread, ..
                 } => {
                     *connection %= OLD;
@@ -195,6 +204,22 @@ impl Driver {
                 };
                 self.packet(key, connection, thread, rules);
             }
+            Event::Late {
+                key,
+                connection,
+                thread,
+            } => {
+                self.world.begin(thread);
+                let tracked = self.world.tracked((key, connection));
+                if let Some(Tracked {
+                    closed: true,
+                    assured,
+                }) = tracked
+                {
+                    self.model.look(&self.world);
+                    self.decide(key, connection, thread, Progress::Closed { assured });
+                }
+            }
             Event::Assure { key, connection } => self.world.assure((key, connection)),
             Event::Close { key, connection } => self.world.close((key, connection)),
             Event::Expire { key, connection } => self.world.expire((key, connection)),
@@ -220,6 +245,24 @@ impl Driver {
         self.world.forget_closed(name);
         self.model.look(&self.world);
         let progress = self.world.progress(name);
+        let Some(answer) = self.decide(key, connection, thread, progress) else {
+            return;
+        };
+        let refused = rules.drop || (rules.refuse && answer == Answer::Over);
+        if progress == Progress::Unconfirmed && !refused {
+            self.world.let_through(name);
+        }
+    }
+
+    /// What the engine says, if it has memory to.
+    fn decide(
+        &mut self,
+        key: KeyId,
+        connection: ConnectionId,
+        thread: ThreadId,
+        progress: Progress,
+    ) -> Option<Answer> {
+        let name = (key, connection);
         let counts = self.model.counts(&self.world, name, thread, progress);
         let sighting = Sighting {
             connection,
@@ -243,12 +286,12 @@ impl Driver {
         );
         let Ok(decision) = decided else {
             assert!(
-                progress != Progress::Assured,
-                "an assured connection was dropped for lack of memory"
+                matches!(progress, Progress::Unconfirmed | Progress::Confirmed),
+                "a packet that needs no memory was dropped for lack of it"
             );
             // The engine had forgotten it, or never known.
             self.model.forget(name);
-            return;
+            return None;
         };
         // Whoever adds something sees to it that a sweep comes.
         assert!(decision.sweep.is_none() || !self.shard.is_empty());
@@ -269,10 +312,7 @@ impl Driver {
         if decision.sweep == Some(Due::Now) && connection % 2 == 0 {
             self.sweep_all();
         }
-        let refused = rules.drop || (rules.refuse && decision.answer == Answer::Over);
-        if progress == Progress::Unconfirmed && !refused {
-            self.world.let_through(name);
-        }
+        Some(decision.answer)
     }
 
     fn sweep_all(&mut self) {

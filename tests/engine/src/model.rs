@@ -59,7 +59,11 @@ impl Model {
             counts.least += usize::from(least);
             counts.most += usize::from(most);
         }
-        let itself = usize::from(progress != Progress::Assured || self.knows(name));
+        let itself = usize::from(match progress {
+            Progress::Closed { assured } => !assured,
+            Progress::Assured => self.knows(name),
+            Progress::Unconfirmed | Progress::Confirmed => true,
+        });
         Counts {
             least: (counts.least + itself).max(1),
             most: (counts.most + itself).max(1),
@@ -75,7 +79,9 @@ impl Model {
         progress: Progress,
         answer: Answer,
     ) {
-        if progress == Progress::Assured && !self.knows(name) {
+        if matches!(progress, Progress::Closed { .. })
+            || (progress == Progress::Assured && !self.knows(name))
+        {
             return;
         }
         let before = self.seen.get(&name).filter(|seen| {

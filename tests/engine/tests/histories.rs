@@ -26,6 +26,9 @@ fn event(keys: KeyId, connections: ConnectionId) -> impl Strategy<Value = Event>
         1 => seen().prop_map(|((key, connection), thread, _)| Event::Older {
             key, connection, thread
         }),
+        1 => seen().prop_map(|((key, connection), thread, _)| Event::Late {
+            key, connection, thread
+        }),
         2 => named().prop_map(|(key, connection)| Event::Assure { key, connection }),
         1 => named().prop_map(|(key, connection)| Event::Close { key, connection }),
         1 => named().prop_map(|(key, connection)| Event::Expire { key, connection }),

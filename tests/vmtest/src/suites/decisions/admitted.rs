@@ -7,6 +7,7 @@ use anyhow::Result;
 use super::each;
 use crate::decision::Verdict::{Over, Under};
 use crate::lab::Lab;
+use crate::net::packet::Flags;
 use crate::registry::Registry;
 use crate::rules::{limit, Target};
 use crate::variant::{Path, Transport, Variant};
@@ -27,6 +28,8 @@ pub fn register(registry: &mut Registry) {
         let few = Variant::sample(Transport::Tcp);
         each(registry, "half_closed", path, few, half_closed);
     }
+    let tcp = Variant::tcp();
+    each(registry, "last_packet", Path::Wire, tcp, last_packet);
     each(
         registry,
         "established",
@@ -110,6 +113,21 @@ fn time_wait(lab: &mut Lab) -> Result<()> {
     lab.shut_down(&mut a)?;
     lab.open(&c)?.is(Under)?;
     lab.open(&d)?.is(Over)
+}
+
+/// What has ended a connection that was let in takes nobody's place.
+fn last_packet(lab: &mut Lab) -> Result<()> {
+    lab.install(limit(1))?;
+    let [mut a, b] = lab.flows();
+    lab.open(&a)?.is(Under)?;
+    lab.establish(&mut a)?.is(Under)?;
+    lab.open(&b)?.is(Over)?;
+    lab.settle()?;
+    lab.data(&a)?.is(Over)?;
+    lab.settle()?;
+    let reset = a.by_client(Flags::RST)?;
+    lab.decide("reset", &a, &reset)?.is(Under)?;
+    lab.check_state(&a, "CLOSE")
 }
 
 /// A connection that only one side has closed is live.
