@@ -7,15 +7,17 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{ensure, Context, Result};
 
-use crate::netlink::{Attributes, Netlink, Request};
+use crate::netlink::{attribute, Attributes, Netlink, Request};
 use crate::variant::{Family, Transport};
 
 const SUBSYSTEM: u8 = 1;
 const NEW: u8 = 0;
+const GET: u8 = 1;
 const DELETE: u8 = 2;
 
 const CTA_TUPLE_ORIG: u16 = 1;
 const CTA_STATUS: u16 = 3;
+const CTA_PROTOINFO: u16 = 4;
 const CTA_ZONE: u16 = 18;
 const CTA_TUPLE_IP: u16 = 1;
 const CTA_TUPLE_PROTO: u16 = 2;
@@ -26,6 +28,22 @@ const CTA_IP_V6_DST: u16 = 4;
 const CTA_PROTO_NUM: u16 = 1;
 const CTA_PROTO_SRC_PORT: u16 = 2;
 const CTA_PROTO_DST_PORT: u16 = 3;
+const CTA_PROTOINFO_TCP: u16 = 1;
+const CTA_PROTOINFO_TCP_STATE: u16 = 1;
+
+/// In the order of `enum tcp_conntrack`.
+const TCP_STATES: [&str; 10] = [
+    "NONE",
+    "SYN_SENT",
+    "SYN_RECV",
+    "ESTABLISHED",
+    "FIN_WAIT",
+    "CLOSE_WAIT",
+    "LAST_ACK",
+    "TIME_WAIT",
+    "CLOSE",
+    "SYN_SENT2",
+];
 
 const IPS_SEEN_REPLY: u32 = 1 << 1;
 const IPS_ASSURED: u32 = 1 << 2;
@@ -93,6 +111,26 @@ pub fn find(tuple: &Tuple) -> Result<Option<Entry>> {
     Ok(list()?.into_iter().find(|entry| entry.tuple == *tuple))
 }
 
+/// TCP's state, or `UDP`, and whether it is assured: asked of ctnetlink, which costs less than reading
+/// the whole table.
+pub fn get(netlink: &Netlink, tuple: &Tuple, zone: u16) -> Result<Option<(String, bool)>> {
+    let Some(found) = netlink.get(named(GET, tuple, zone))? else {
+        return Ok(None);
+    };
+    let status = attribute(&found, CTA_STATUS)
+        .and_then(|status| Some(u32::from_be_bytes(*status.first_chunk()?)))
+        .context("an entry without status")?;
+    let state = match tuple.transport {
+        Transport::Tcp => attribute(&found, CTA_PROTOINFO)
+            .and_then(|info| attribute(&info, CTA_PROTOINFO_TCP))
+            .and_then(|tcp| attribute(&tcp, CTA_PROTOINFO_TCP_STATE))
+            .and_then(|state| TCP_STATES.get(usize::from(*state.first()?)))
+            .context("an entry without state")?,
+        Transport::Udp => "UDP",
+    };
+    Ok(Some((state.to_owned(), status & IPS_ASSURED != 0)))
+}
+
 /// "ipv4 2 tcp 6 431999 ESTABLISHED src=A dst=B sport=1 dport=2 src=B ... [ASSURED] ... zone=1 ..."
 fn parse(line: &str) -> Option<Entry> {
     let words: Vec<&str> = line.split_whitespace().collect();
@@ -130,13 +168,18 @@ pub fn delete(tuple: &Tuple) -> Result<()> {
 }
 
 pub fn delete_in_zone(tuple: &Tuple, zone: u16) -> Result<()> {
-    let mut request = Request::netfilter(SUBSYSTEM, DELETE, tuple.family().number(), 0);
+    Netlink::netfilter()?
+        .act(named(DELETE, tuple, zone))
+        .with_context(|| format!("conntrack -D of {tuple:?} in zone {zone}"))
+}
+
+/// A message about one connection.
+fn named(message: u8, tuple: &Tuple, zone: u16) -> Request {
+    let mut request = Request::netfilter(SUBSYSTEM, message, tuple.family().number(), 0);
     request.attributes = Attributes::default()
         .nest(CTA_TUPLE_ORIG, tuple.attributes())
         .put(CTA_ZONE, &zone.to_be_bytes());
-    Netlink::netfilter()?
-        .act(request)
-        .with_context(|| format!("conntrack -D of {tuple:?} in zone {zone}"))
+    request
 }
 
 /// As `conntrack -F`.
@@ -148,15 +191,17 @@ pub fn flush() -> Result<()> {
 
 /// Marks a connection as assured, as conntrack would on its own after two seconds of UDP.
 pub fn assure(tuple: &Tuple) -> Result<()> {
-    let status = IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED;
-    let mut request = Request::netfilter(SUBSYSTEM, NEW, tuple.family().number(), 0);
-    request.attributes = Attributes::default()
-        .nest(CTA_TUPLE_ORIG, tuple.attributes())
-        .put(CTA_STATUS, &status.to_be_bytes());
-    Netlink::netfilter()?
-        .act(request)
-        .with_context(|| format!("conntrack -U --status ASSURED of {tuple:?}"))?;
+    set_assured(tuple, 0)?;
     let assured = find(tuple)?.is_some_and(|entry| entry.assured);
     ensure!(assured, "{tuple:?} did not become assured");
     Ok(())
+}
+
+pub fn set_assured(tuple: &Tuple, zone: u16) -> Result<()> {
+    let status = IPS_CONFIRMED | IPS_SEEN_REPLY | IPS_ASSURED;
+    let mut request = named(NEW, tuple, zone);
+    request.attributes = request.attributes.put(CTA_STATUS, &status.to_be_bytes());
+    Netlink::netfilter()?
+        .act(request)
+        .with_context(|| format!("conntrack -U --status ASSURED of {tuple:?} in zone {zone}"))
 }

@@ -3,7 +3,7 @@
 //! All the ways in which our decisions may differ from those of the in-tree match. A test that
 //! expects two answers names one of these.
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Difference {
     /// In-tree counts a connection that it has refused for as long as the entry stands in its
     /// list and conntrack does not call it closed. Ours are presumed refused, and not counted
@@ -13,6 +13,31 @@ pub enum Difference {
     /// In-tree walks its list once a jiffy. Until the next one it counts what conntrack has never
     /// confirmed. Ours asks whenever it may decide what became of those that were on their way.
     StaleWithinJiffy,
+
+    /// In-tree adds a connection that is not confirmed once more if its list was walked in this jiffy,
+    /// and counts it twice. Ours knows what it has seen.
+    CountedTwice,
+
+    /// In-tree stops walking its list where it finds the packet's own connection, if conntrack has that
+    /// already, and counts what has ended behind it, in whatever jiffy. Ours looks at all.
+    StaleBehindItself,
+
+    /// Ours looks up what conntrack has had once in a jiffy, and counts what has ended since then until
+    /// the next one. In-tree looks again for some packets: those of its connections that are confirmed
+    /// and not assured.
+    EndedWithinJiffy,
+
+    /// A connection has ended and begun anew, and the rule has seen no packet of that which is of this
+    /// key. It counts if whoever remembers it has not looked it up in between: either may have.
+    BegunAnewUnseen,
+
+    /// In the table raw, in-tree forgets a connection whose first packet opens it again: it is assured
+    /// and closed then. Ours keeps what it knows, and counts it when conntrack has it again.
+    OpenedAgainForgotten,
+
+    /// In the table raw, ours takes a packet that comes after the end of an assured connection for one of
+    /// a connection that counts, if it remembers that still. In-tree has forgotten it.
+    LastPacketCounted,
 
     /// In-tree adds an assured connection that is older than the rule if it is the first of its
     /// key that the rule sees, and does not otherwise. Ours are never added.

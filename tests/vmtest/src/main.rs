@@ -10,6 +10,7 @@ mod conntrack_size;
 mod cover;
 mod decision;
 mod difference;
+mod differential;
 mod failslab;
 mod flow;
 mod fuzz;
@@ -27,9 +28,11 @@ mod suites;
 mod system;
 mod variant;
 
+use std::fs;
+use std::path::PathBuf;
 use std::process::ExitCode;
 
-use anyhow::Result;
+use anyhow::{Context, Result};
 use clap::{Args, Parser, Subcommand};
 
 use bench::Bench;
@@ -71,6 +74,23 @@ enum Command {
         #[arg(long)]
         short: bool,
     },
+    /// Replay random histories, and print what was decided. Needs a clock that counts instructions.
+    Replay {
+        #[command(flatten)]
+        histories: Histories,
+    },
+    /// Compare what `replay` has printed with ours and with in-tree.
+    Compare { ours: PathBuf, in_tree: PathBuf },
+}
+
+#[derive(Args)]
+struct Histories {
+    /// The number of the first one.
+    #[arg(long, default_value_t = 0)]
+    from: u64,
+    /// How many.
+    #[arg(long)]
+    histories: u64,
 }
 
 #[derive(Args)]
@@ -168,6 +188,22 @@ fn dispatch(command: Command) -> Result<ExitCode> {
                 bench.full()?;
             }
             Ok(ExitCode::SUCCESS)
+        }
+        Command::Replay { histories } => {
+            differential::replay(histories.from, histories.histories)?;
+            Ok(ExitCode::SUCCESS)
+        }
+        Command::Compare { ours, in_tree } => {
+            let read = |path: &PathBuf| {
+                fs::read_to_string(path).with_context(|| path.display().to_string())
+            };
+            let found = differential::compare(&read(&ours)?, &read(&in_tree)?)?;
+            print!("{found}");
+            Ok(if found.passed() {
+                ExitCode::SUCCESS
+            } else {
+                ExitCode::FAILURE
+            })
         }
     }
 }

@@ -101,6 +101,12 @@ impl Request {
     }
 }
 
+fn is_not_found(error: &anyhow::Error) -> bool {
+    error
+        .downcast_ref::<io::Error>()
+        .is_some_and(|error| error.kind() == io::ErrorKind::NotFound)
+}
+
 /// A socket in the namespace of the thread that opened it.
 pub struct Netlink {
     socket: Socket,
@@ -125,6 +131,18 @@ impl Netlink {
     pub fn act(&self, mut request: Request) -> Result<()> {
         request.flags |= NLM_F_ACK;
         self.transact(&[request])
+    }
+
+    /// Asks for one thing, and returns the attributes of what the kernel answers; nothing if it has no
+    /// such thing.
+    pub fn get(&self, mut request: Request) -> Result<Option<Vec<u8>>> {
+        request.flags |= NLM_F_ACK;
+        self.send(&request.emit(1)?)?;
+        match self.answers(1, request.fixed.len()) {
+            Ok(messages) => Ok(messages.into_iter().next()),
+            Err(error) if is_not_found(&error) => Ok(None),
+            Err(error) => Err(error),
+        }
     }
 
     /// Sends messages as one and waits for the answer to the last that wants one.

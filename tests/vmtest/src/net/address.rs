@@ -56,11 +56,19 @@ pub fn flip_bit(address: IpAddr, bit: u8) -> IpAddr {
     }
 }
 
+/// How many bits an address has.
+pub fn width(family: Family) -> u8 {
+    match family {
+        Family::Ipv4 => 32,
+        Family::Ipv6 => 128,
+    }
+}
+
 /// The key that a mask of `prefix` bits makes of an address.
 pub fn masked(address: IpAddr, prefix: u8) -> u128 {
     let (bits, width) = match address {
-        IpAddr::V4(address) => (u128::from(address.to_bits()), 32),
-        IpAddr::V6(address) => (address.to_bits(), 128),
+        IpAddr::V4(address) => (u128::from(address.to_bits()), width(Family::Ipv4)),
+        IpAddr::V6(address) => (address.to_bits(), width(Family::Ipv6)),
     };
     // The bits outside the mask are shifted out; shifting out all 128 would overflow.
     bits.checked_shr(u32::from(width - prefix)).unwrap_or(0)

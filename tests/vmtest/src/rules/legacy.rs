@@ -36,6 +36,27 @@ struct Info {
     size: u32,
 }
 
+impl Info {
+    fn read(control: &Control, name: &str) -> Result<Self> {
+        let mut bytes = padded_name(name);
+        bytes.resize(NAME + 4 * (1 + 2 * HOOKS + 2), 0);
+        control
+            .get(GET_INFO, &mut bytes)
+            .with_context(|| format!("table {name}"))?;
+        let mut words = bytes[NAME..]
+            .chunks_exact(4)
+            .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
+        let mut next = || words.next().context("ipt_getinfo is too short");
+        Ok(Self {
+            valid_hooks: next()?,
+            hook_entry: array(&mut next)?,
+            underflow: array(&mut next)?,
+            number: next()?,
+            size: next()?,
+        })
+    }
+}
+
 /// A table, as read.
 #[derive(Clone)]
 pub struct Table {
@@ -118,22 +139,7 @@ fn padded_name(name: &str) -> Vec<u8> {
 impl Table {
     pub fn read(family: Family, name: &str) -> Result<Self> {
         let control = Control::open(family)?;
-        let mut bytes = padded_name(name);
-        bytes.resize(NAME + 4 * (1 + 2 * HOOKS + 2), 0);
-        control
-            .get(GET_INFO, &mut bytes)
-            .with_context(|| format!("table {name}"))?;
-        let mut words = bytes[NAME..]
-            .chunks_exact(4)
-            .map(|word| u32::from_ne_bytes([word[0], word[1], word[2], word[3]]));
-        let mut next = || words.next().context("ipt_getinfo is too short");
-        let info = Info {
-            valid_hooks: next()?,
-            hook_entry: array(&mut next)?,
-            underflow: array(&mut next)?,
-            number: next()?,
-            size: next()?,
-        };
+        let info = Info::read(&control, name)?;
 
         // `struct ipt_get_entries`: the entries are aligned to 8 bytes.
         const HEADER: usize = NAME + 8;
@@ -151,10 +157,15 @@ impl Table {
         })
     }
 
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// Puts the entries, as they are now, in the place of those in the kernel.
     pub fn replace(&self) -> Result<()> {
-        // The kernel writes the counters of the entries that it has there.
-        let number = Self::read(self.family, &self.name)?.info.number;
+        let control = Control::open(self.family)?;
+        // The kernel writes the counters of the entries there that there have been.
+        let number = Info::read(&control, &self.name)?.number;
         let mut counters = vec![[0_u64; 2]; usize::try_from(number)?];
         let mut bytes = padded_name(&self.name);
         let words = [self.info.valid_hooks, self.info.number, self.info.size]
@@ -168,7 +179,7 @@ impl Table {
         bytes.extend((counters.as_mut_ptr().expose_provenance()).to_ne_bytes());
         bytes.extend(&self.entries);
         // `counters` outlives the call and has room for as many as `num_counters` says.
-        Control::open(self.family)?.set(REPLACE, &bytes)?;
+        control.set(REPLACE, &bytes)?;
         drop(counters);
         Ok(())
     }

@@ -135,8 +135,12 @@ impl Ruleset {
 
     /// A table `filter` without rules.
     pub fn empty() -> Self {
+        Self::empty_tables(&["filter"])
+    }
+
+    pub fn empty_tables(names: &[&'static str]) -> Self {
         Self {
-            tables: vec![("filter", Vec::new())],
+            tables: names.iter().map(|&name| (name, Vec::new())).collect(),
         }
     }
 }

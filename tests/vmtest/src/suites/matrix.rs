@@ -94,10 +94,7 @@ impl Matrix {
 
     /// An address under the same key as this one, and, unless all are, one just outside.
     fn neighbours(&self, address: IpAddr) -> (IpAddr, Option<IpAddr>) {
-        let width = match self.variant.family {
-            Family::Ipv4 => 32,
-            Family::Ipv6 => 128,
-        };
+        let width = address::width(self.variant.family);
         let inside = if self.mask < width {
             flip_bit(
                 address,
