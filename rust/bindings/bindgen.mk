@@ -42,6 +42,10 @@ xtcl_bindgen_c_flags_final = \
 	$(filter-out $(CC_FLAGS_LTO), $(xtcl_bindgen_c_flags)) \
 	-fno-builtin -D__BINDGEN__ -DMODULE
 
+# Only people read the bindings' layout: where there is no rustfmt, bindgen would
+# warn of it.
+XTCL_BINDGEN_FORMATTER := $(if $(shell command -v rustfmt),rustfmt,none)
+
 # `grep` takes the comments out, which bindgen would read as arguments.
 quiet_cmd_xtcl_bindgen = BINDGEN $@
       cmd_xtcl_bindgen = \
@@ -51,6 +55,7 @@ quiet_cmd_xtcl_bindgen = BINDGEN $@
 		--no-debug '.*' --enable-function-attribute-detection \
 		--blocklist-type __kernel_s?size_t \
 		--blocklist-type __kernel_ptrdiff_t \
+		--formatter $(XTCL_BINDGEN_FORMATTER) \
 		--opaque-type spinlock \
 		--with-derive-custom-struct '.*=MaybeZeroable' \
 		--with-derive-custom-union '.*=MaybeZeroable' \
