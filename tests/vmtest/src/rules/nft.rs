@@ -47,7 +47,7 @@ pub struct Match {
 }
 
 /// A rule of a chain, as the kernel tells it.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Rule {
     family: Family,
     table: String,
@@ -55,6 +55,21 @@ pub struct Rule {
     /// Names it in its chain, where it is in one.
     handle: Option<Vec<u8>>,
     expressions: Vec<Expression>,
+}
+
+/// What a rule does, not what it is called by.
+impl PartialEq for Rule {
+    fn eq(&self, other: &Self) -> bool {
+        let content = |rule: &Self| {
+            (
+                rule.family,
+                rule.table.clone(),
+                rule.chain,
+                rule.expressions.clone(),
+            )
+        };
+        content(self) == content(other)
+    }
 }
 
 fn string(bytes: &[u8]) -> String {
