@@ -1,18 +1,25 @@
 // SPDX-License-Identifier: GPL-2.0
 
+#include <linux/bottom_half.h>
+
 #include "shims.h"
 
 /*
  * A look-up takes a lock of conntrack only where it comes upon an entry that has
  * expired, which is rare. Lockdep is told each time, so that it knows in which
- * order locks are taken before the first deadlock.
+ * order locks are taken before the first deadlock. Conntrack keeps bottom halves
+ * out while it has the lock, and so does what tells of it.
  */
 struct nf_conntrack_tuple_hash *
 xt_rust_nf_conntrack_find_get(struct net *net,
 			      const struct nf_conntrack_zone *zone,
 			      const struct nf_conntrack_tuple *tuple)
 {
-	might_lock(&nf_conntrack_locks[0]);
+	if (IS_ENABLED(CONFIG_PROVE_LOCKING)) {
+		local_bh_disable();
+		might_lock(&nf_conntrack_locks[0]);
+		local_bh_enable();
+	}
 	return nf_conntrack_find_get(net, zone, tuple);
 }
 
