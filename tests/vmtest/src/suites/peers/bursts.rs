@@ -2,7 +2,7 @@
 
 //! More packets than clean-up keeps up with.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
 use anyhow::{ensure, Result};
 
@@ -26,9 +26,13 @@ pub fn register(registry: &mut Registry) {
             many_new_in_one_jiffy,
         );
     }
+    /// What grows with what it has seen does not end in time.
+    const ENOUGH: u64 = 15;
     for variant in Variant::sample(Transport::Tcp) {
         let mut exclusive = |name, scenario| {
-            wire(registry, name, variant, scenario).exclusive();
+            wire(registry, name, variant, scenario)
+                .exclusive()
+                .timeout(ENOUGH);
         };
         exclusive("2022_05_port_scans_do_not_lock_up", port_scans);
         exclusive("2025_12_refused_flood_does_not_grow", refused_flood);
@@ -63,7 +67,6 @@ fn many_new_in_one_jiffy(lab: &mut Lab) -> Result<()> {
 /// Two scans of many ports at once, by one client, under a high limit.
 fn port_scans(lab: &mut Lab) -> Result<()> {
     const PORTS: u16 = 2000;
-    const ENOUGH: Duration = Duration::from_secs(12);
     lab.install(limit(20_000).of("-p tcp"))?;
     let scans = [lab.flow_of(1), lab.flow_of(1)].map(|flow| {
         (1000..1000 + PORTS)
@@ -76,13 +79,10 @@ fn port_scans(lab: &mut Lab) -> Result<()> {
     });
     let tun = lab.outside.tun()?;
     let before = lab.counters()?;
-    let start = Instant::now();
     system::on_cpus_at_once([0, 1], |turn| match &scans[turn] {
         Ok(packets) => send_all(&tun, packets),
         Err(error) => anyhow::bail!("{error:#}"),
     })?;
-    let took = start.elapsed();
-    ensure!(took < ENOUGH, "the scans took {took:?}");
     let counted = lab.count_since(before, 2 * u64::from(PORTS))?;
     ensure!(
         counted == [2 * u64::from(PORTS), 0, 2 * u64::from(PORTS)],
@@ -127,18 +127,14 @@ fn refused_flood(lab: &mut Lab) -> Result<()> {
 /// A key that has many live ones takes no time without bound.
 fn many_live(lab: &mut Lab) -> Result<()> {
     const LIVE: usize = 1500;
-    const ENOUGH: Duration = Duration::from_secs(10);
     lab.install(limit(LIVE as u32).syn())?;
     let flows: Vec<Flow> = (0..LIVE).map(|_| lab.flow_of(1)).collect();
     let packets = first_packets(&flows)?;
     let tun = lab.outside.tun()?;
     let before = lab.counters()?;
-    let start = Instant::now();
     send_all(&tun, &packets)?;
-    let took = start.elapsed();
     let counted = lab.count_since(before, LIVE as u64)?;
     ensure!(counted == [LIVE as u64, 0, LIVE as u64], "{counted:?}");
-    ensure!(took < ENOUGH, "{LIVE} new connections took {took:?}");
     let [one_more] = lab.flows();
     lab.open(&one_more)?.is(Over)
 }
