@@ -85,7 +85,8 @@ bench_command() {
         "vmtest bench --match $*"
 }
 
-vmtest_was_built() { [[ -e $vmtest ]]; }
+# vmtest_was_built: from whatever checkout.
+vmtest_was_built() { compgen -G "$cache_dir/vmtest-*/vmtest" >/dev/null; }
 
 # in_cargo SUBCOMMAND ARGUMENT...: run cargo on this checkout, for programs that are static, so that
 # they run in any VM. Without the network where all crates are there: looking for news takes seconds.
