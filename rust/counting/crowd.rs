@@ -96,9 +96,9 @@ impl<C: Connection> Crowd<C> {
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        // Were this packet's one among them, it would not be presumed refused any more: but looking
-        // it up shows the same, should it ever matter.
-        if !sighting.progress.is_new() && !self.may_be_over(false, true, limit) {
+        // Were this packet's one among those presumed refused, it would not be any more.
+        if !sighting.progress.is_new() && self.refused == 0 && !self.may_be_over(false, true, limit)
+        {
             return Ok(Answer::Under);
         }
 

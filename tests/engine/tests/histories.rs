@@ -93,3 +93,45 @@ proptest! {
         run(&history);
     }
 }
+
+/// A packet tells that its connection, which was one too many, is assured: from then on it counts,
+/// also in a jiffy in which all of its key were looked up before.
+#[test]
+fn assured_as_its_packet_tells() {
+    let rules = Rules {
+        refuse: false,
+        drop: false,
+    };
+    let (key, thread) = (0, 0);
+    let packet = |connection| Event::Loopback {
+        key,
+        connection,
+        thread,
+        rules,
+    };
+    let close = |connection| Event::Close { key, connection };
+    let events = vec![
+        packet(0),
+        packet(1),
+        packet(2),
+        // One too many.
+        packet(3),
+        close(0),
+        close(1),
+        // It looks up what is left.
+        Event::Sweep { count: 1 },
+        Event::Sweep { count: 9 },
+        Event::Assure { key, connection: 3 },
+        packet(3),
+        // As many as may be.
+        packet(4),
+        packet(5),
+    ];
+    run(&History {
+        limit: 3,
+        start: 1,
+        collide: false,
+        allocations: None,
+        events,
+    });
+}
