@@ -62,6 +62,7 @@ use netfilter::{
         Ipv4,
         Ipv6, //
     },
+    grace,
     upkeep::{
         Jiffies,
         Upkeep, //
@@ -209,6 +210,18 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
             now: context::jiffies(),
             thread: context::current(),
         }
+    }
+
+    fn grace_period(&self) -> usize {
+        grace::state()
+    }
+
+    fn start_grace_period(&self) -> usize {
+        grace::start()
+    }
+
+    fn is_over(&self, state: usize) -> bool {
+        grace::is_over(state)
     }
 }
 

@@ -95,7 +95,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
                 if entry.is(sighting) && !matches!(sighting.progress, Progress::Closed { .. }) =>
             {
                 let answer = answer(1, limit);
-                *entry = entry.seen_again(sighting.progress, context.stamp, answer);
+                *entry = entry.seen_again(sighting.progress, answer, context);
                 Ok(answer)
             }
             Connections::One(entry) => match entry.verified(context) {

@@ -129,7 +129,7 @@ impl<C: Connection> Crowd<C> {
         let answer = answer(self.count(known, itself), limit);
         if let Some(index) = known {
             if let Some(&entry) = self.entries.get(index) {
-                let entry = entry.seen_again(sighting.progress, context.stamp, answer);
+                let entry = entry.seen_again(sighting.progress, answer, context);
                 self.replace(index, entry, context);
             }
         } else if sighting.progress.is_new() {

@@ -45,7 +45,7 @@ impl State {
 pub(super) struct Entry<C> {
     connection: C,
     /// From the lowest: the tag, the state, and for one that is not confirmed the thread that has
-    /// seen it and when.
+    /// seen it and the grace period that waits for its packet.
     bits: u32,
 }
 
@@ -53,7 +53,7 @@ const CONFIRMED: u32 = 1 << TAG_BITS;
 const REFUSED: u32 = 2 << TAG_BITS;
 const TAG: u32 = CONFIRMED - 1;
 const THREAD_SHIFT: u32 = 12;
-const TIME_SHIFT: u32 = 16;
+const GRACE_PERIOD_SHIFT: u32 = 16;
 
 impl<C: Connection> Hashed for Entry<C> {
     #[inline]
@@ -75,12 +75,17 @@ impl<C: Connection> Entry<C> {
     }
 
     /// The same after another packet.
-    pub(super) fn seen_again(mut self, progress: Progress, stamp: Stamp, answer: Answer) -> Self {
-        let stamp = if self.state().confirmed || stamp.settles(self.stamp()) {
-            stamp
+    pub(super) fn seen_again<K, E: Environment<K, C>>(
+        mut self,
+        progress: Progress,
+        answer: Answer,
+        context: &Context<'_, K, E>,
+    ) -> Self {
+        let stamp = if self.state().confirmed || context.settles(self.stamp()) {
+            context.stamp
         } else {
             // The packet before is on its way still, in another thread.
-            stamp.of_nobody()
+            Stamp::of_nobody(context.stamp.grace_period)
         };
 
         self.set(State::of(progress, answer), stamp);
@@ -96,7 +101,7 @@ impl<C: Connection> Entry<C> {
             self.bits |= CONFIRMED;
         } else {
             self.bits |= u32::from(stamp.thread) << THREAD_SHIFT;
-            self.bits |= u32::from(stamp.time) << TIME_SHIFT;
+            self.bits |= u32::from(stamp.grace_period) << GRACE_PERIOD_SHIFT;
         }
     }
 
@@ -106,7 +111,7 @@ impl<C: Connection> Entry<C> {
 
     fn stamp(&self) -> Stamp {
         Stamp {
-            time: (self.bits >> TIME_SHIFT) as u16,
+            grace_period: (self.bits >> GRACE_PERIOD_SHIFT) as u16,
             thread: ((self.bits >> THREAD_SHIFT) & 0xf) as u8,
         }
     }
@@ -137,9 +142,7 @@ impl<C: Connection> Entry<C> {
             .fate(context.key, &self.connection, self.tag())
         {
             Fate::Closed => None,
-            Fate::Unknown => {
-                (!state.confirmed && !context.stamp.settles(self.stamp())).then_some(self)
-            }
+            Fate::Unknown => (!state.confirmed && !context.settles(self.stamp())).then_some(self),
             Fate::Live { assured } => {
                 let state = State {
                     confirmed: true,

@@ -12,6 +12,7 @@
 //! - [`crowd`]: more than one of them.
 //! - [`entry`]: one remembered connection, and what is known of it.
 //! - [`threads`]: who has seen it.
+//! - [`grace`]: until when its packet may be on its way.
 //! - [`indexed`], [`chunked`]: what all of it is kept in.
 //!
 //! `Documentation/engine.md` tells how they work together, and why the decisions are exact.
@@ -20,6 +21,7 @@ mod bucket;
 mod chunked;
 mod crowd;
 mod entry;
+mod grace;
 mod indexed;
 mod shard;
 mod threads;
@@ -71,6 +73,15 @@ pub(crate) trait Environment<K, C> {
 
     /// When it is, and by whom packets are handled.
     fn moment(&self) -> Moment;
+
+    /// A state of RCU, for the grace period that waits for all packets that are being handled now.
+    fn grace_period(&self) -> usize;
+
+    /// The same, and sees to it that this grace period begins.
+    fn start_grace_period(&self) -> usize;
+
+    /// Whether the grace period of such a state is over.
+    fn is_over(&self, state: usize) -> bool;
 }
 
 /// How far the connection of a packet has got when the packet is seen.
@@ -152,6 +163,19 @@ struct Context<'a, K, E> {
     hash_key: &'a HashKey,
     environment: &'a E,
     stamp: threads::Stamp,
-    /// The time in full.
+    grace_periods: grace::GracePeriods,
     now: u32,
+}
+
+impl<K, E> Context<'_, K, E> {
+    /// Whether the packet that was seen at `earlier` has got where it was going, if it ever will.
+    fn settles<C>(&self, earlier: threads::Stamp) -> bool
+    where
+        E: Environment<K, C>,
+    {
+        self.stamp.is_by_thread_of(earlier)
+            || self
+                .grace_periods
+                .is_over(earlier.grace_period, self.environment)
+    }
 }

@@ -4,6 +4,7 @@
 
 use super::{
     bucket::Bucket,
+    grace::GracePeriods,
     indexed::Indexed,
     threads::{
         Stamp,
@@ -14,6 +15,7 @@ use super::{
     Context,
     Environment,
     Key,
+    Progress,
     Sighting, //
 };
 use crate::hash::HashKey;
@@ -63,6 +65,7 @@ struct Sweep {
 pub(crate) struct Shard<K, C> {
     buckets: Indexed<Bucket<K, C>>,
     threads: Threads,
+    grace_periods: GracePeriods,
     /// How many connections are remembered, over all keys.
     connections: usize,
     /// How many there may be before a sweep is due at once.
@@ -75,6 +78,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
         Self {
             buckets: Indexed::new(),
             threads: Threads::new(),
+            grace_periods: GracePeriods::new(),
             connections: 0,
             allowed: ALLOWANCE,
             sweep: Sweep {
@@ -109,11 +113,21 @@ impl<K: Key, C: Connection> Shard<K, C> {
     ) -> Result<Decision, AllocError> {
         // Asked for with the lock held, so that time does not go back from one packet to the next.
         let moment = environment.moment();
+        // Of what conntrack has, nothing is to be waited for.
+        let grace_period = if sighting.progress == Progress::Unconfirmed {
+            self.grace_periods.current(environment)
+        } else {
+            self.grace_periods.latest()
+        };
+        let stamp = self.threads.stamp(moment.thread, grace_period, |earlier| {
+            self.grace_periods.is_over(earlier, environment)
+        });
         let context = Context {
             key,
             hash_key,
             environment,
-            stamp: self.threads.stamp(&moment),
+            stamp,
+            grace_periods: self.grace_periods,
             now: moment.now,
         };
         let before = self.connections;
@@ -236,7 +250,8 @@ impl<K: Key, C: Connection> Shard<K, C> {
                 key: &key,
                 hash_key,
                 environment,
-                stamp: Stamp::at(moment),
+                stamp: Stamp::of_nobody(self.grace_periods.latest()),
+                grace_periods: self.grace_periods,
                 now: moment.now,
             };
             let before = bucket.len();

@@ -2,56 +2,42 @@
 
 //! Who handles packets, in few bits.
 
-use super::Moment;
-
 /// How many threads are told apart at the same time.
 const KNOWN: usize = 15;
 
 /// Stands for all others.
 const UNKNOWN: u8 = KNOWN as u8;
 
-/// After so many jiffies a connection that conntrack does not have is not about to be confirmed any
-/// more.
-pub(super) const CONFIRMED_WITHIN: u16 = 2;
-
-/// A [`Moment`], shortened to what a remembered connection has room for.
+/// By whom a packet was seen, and until when it may be on its way, in what a remembered connection
+/// has room for.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct Stamp {
-    /// The lower half of the time.
-    pub(super) time: u16,
+    /// The number of a grace period that waits for the packet.
+    pub(super) grace_period: u16,
     /// The thread's place, or [`UNKNOWN`].
     pub(super) thread: u8,
 }
 
 impl Stamp {
-    /// A stamp of no thread in particular, of which time alone tells.
-    pub(super) fn at(moment: &Moment) -> Self {
+    /// A stamp of no thread in particular, of which the grace period alone tells.
+    pub(super) fn of_nobody(grace_period: u16) -> Self {
         Self {
-            time: moment.now as u16,
+            grace_period,
             thread: UNKNOWN,
         }
     }
 
-    /// The same without a thread.
-    pub(super) fn of_nobody(self) -> Self {
-        Self {
-            thread: UNKNOWN,
-            ..self
-        }
-    }
-
-    /// Whether what was on its way at `earlier` has got there by now, if it ever will.
-    pub(super) fn settles(self, earlier: Self) -> bool {
-        (self.thread != UNKNOWN && self.thread == earlier.thread)
-            || self.time.wrapping_sub(earlier.time) >= CONFIRMED_WITHIN
+    /// Whether it is of the same thread, which has gone on since.
+    pub(super) fn is_by_thread_of(self, earlier: Self) -> bool {
+        self.thread != UNKNOWN && self.thread == earlier.thread
     }
 }
 
 #[derive(Clone, Copy)]
 struct Place {
     thread: u32,
-    /// When it handled its last packet.
-    last: u32,
+    /// A grace period that waits for all packets that it has seen.
+    grace_period: u16,
 }
 
 /// No thread has this number: those of tasks are smaller.
@@ -64,36 +50,34 @@ impl Threads {
     pub(super) const fn new() -> Self {
         let free = Place {
             thread: NOBODY,
-            last: 0,
+            grace_period: 0,
         };
 
         Self([free; KNOWN])
     }
 
-    /// Shortens `moment`.
+    /// The stamp of a packet that `thread` sees, and that `grace_period` waits for.
     ///
-    /// A place is given to another thread once all that the first one has stamped is settled by
-    /// time. A thread that gets none is an unknown one, of which time alone tells.
-    pub(super) fn stamp(&mut self, moment: &Moment) -> Stamp {
-        let index = moment.thread as usize % KNOWN;
-        let place = Place {
-            thread: moment.thread,
-            last: moment.now,
-        };
-        let mut thread = UNKNOWN;
+    /// A place is given to another thread once all that the first one has stamped is settled, as
+    /// `is_over` tells of a grace period. A thread that gets none is an unknown one.
+    pub(super) fn stamp(
+        &mut self,
+        thread: u32,
+        grace_period: u16,
+        is_over: impl FnOnce(u16) -> bool,
+    ) -> Stamp {
+        let index = thread as usize % KNOWN;
+        let mut stamp = Stamp::of_nobody(grace_period);
 
-        if let Some(found) = self.0.get_mut(index) {
-            if found.thread == moment.thread
-                || found.thread == NOBODY
-                || moment.now.wrapping_sub(found.last) >= CONFIRMED_WITHIN.into()
-            {
-                *found = place;
-                thread = index as u8;
+        if let Some(place) = self.0.get_mut(index) {
+            if place.thread == thread || place.thread == NOBODY || is_over(place.grace_period) {
+                *place = Place {
+                    thread,
+                    grace_period,
+                };
+                stamp.thread = index as u8;
             }
         }
-        Stamp {
-            thread,
-            ..Stamp::at(moment)
-        }
+        stamp
     }
 }

@@ -62,6 +62,19 @@ impl Environment<Network, Ends> for Tracked {
             thread: 0,
         }
     }
+
+    /// Each jiffy one ends.
+    fn grace_period(&self) -> usize {
+        self.now as usize + 1
+    }
+
+    fn start_grace_period(&self) -> usize {
+        self.grace_period()
+    }
+
+    fn is_over(&self, state: usize) -> bool {
+        state <= self.now as usize
+    }
 }
 
 struct Bench {

@@ -73,6 +73,8 @@ pub enum Event {
     Sweep {
         count: usize,
     },
+    /// A grace period of RCU begins or ends.
+    Rcu,
 }
 
 /// A history, and what it happens to.
@@ -120,6 +122,7 @@ impl History {
                 | Event::Expire { connection, .. } => *connection %= OLD,
                 Event::Tick { jiffies } => *jiffies %= JIFFIES,
                 Event::Sweep { count } => *count %= LOOK_UPS,
+                Event::Rcu => {}
             }
         }
         self
@@ -235,6 +238,7 @@ impl Driver {
                     self.shard.begin_sweep();
                 }
             }
+            Event::Rcu => self.world.step_of_rcu(),
         }
         self.model.look(&self.world);
     }
@@ -324,7 +328,9 @@ impl Driver {
     /// Everything is over, and nothing happens any more but that the deferred work is done.
     fn end(&mut self) {
         self.world.end_all();
-        self.world.tick(3);
+        for _ in 0..4 {
+            self.world.step_of_rcu();
+        }
         self.sweep_all();
         self.sweep_all();
         assert!(self.shard.is_empty(), "something is remembered still");

@@ -4,17 +4,15 @@
 
 use std::collections::BTreeMap;
 
-use crate::counting::{Answer, Progress};
+use crate::counting::{Answer, Environment, Progress};
 use crate::world::{Name, ThreadId, World};
-
-/// When a packet that was on its way cannot be any more.
-const SETTLED: u32 = 2;
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
     confirmed: bool,
     refused: bool,
-    at: u32,
+    /// The grace period that waits for its packet.
+    grace_period: usize,
     /// The thread that knows what becomes of it; not if another one had seen it just before.
     by: Option<ThreadId>,
     /// Which of that thread's packets it was.
@@ -84,13 +82,21 @@ impl Model {
         {
             return;
         }
+        if let Some(seen) = self.seen.get_mut(&name) {
+            if progress == Progress::Assured && !seen.confirmed {
+                // Where nothing depends on it, nobody notes that conntrack has it.
+                seen.refused = false;
+                seen.was_tracked = true;
+                return;
+            }
+        }
         let before = self.seen.get(&name).filter(|seen| {
-            !seen.confirmed && world.now.wrapping_sub(seen.at) < SETTLED && seen.by != Some(thread)
+            !seen.confirmed && !world.is_over(seen.grace_period) && seen.by != Some(thread)
         });
         let seen = Seen {
             confirmed: progress != Progress::Unconfirmed,
             refused: answer == Answer::Over && progress != Progress::Assured,
-            at: world.now,
+            grace_period: world.grace_period(),
             by: before.is_none().then_some(thread),
             turn: world.turn(thread),
             was_tracked: false,
@@ -116,7 +122,7 @@ impl Model {
 
 /// Whether it counts, by the least and by the most that may be known of it.
 fn weigh(world: &World, name: Name, seen: Seen, thread: ThreadId) -> [bool; 2] {
-    let is_pending = !seen.confirmed && world.now.wrapping_sub(seen.at) < SETTLED;
+    let is_pending = !seen.confirmed && !world.is_over(seen.grace_period);
     match world.tracked(name) {
         Some(tracked) if !tracked.closed => {
             let refused = seen.refused && seen.confirmed && !tracked.assured;

@@ -39,7 +39,16 @@ pub struct Tracked {
 struct Travelling {
     name: Name,
     thread: ThreadId,
-    since: u32,
+    /// How many grace periods had begun.
+    since: usize,
+}
+
+/// RCU, which knows of the packets on their way.
+#[derive(Default)]
+struct Rcu {
+    begun: usize,
+    over: usize,
+    asked_for: Cell<usize>,
 }
 
 #[derive(Default)]
@@ -49,6 +58,7 @@ pub struct World {
     /// When a connection has become assured or ended, last.
     changed: BTreeMap<Name, u32>,
     travelling: Vec<Travelling>,
+    rcu: Rcu,
     thread: ThreadId,
     /// How many packets each thread has handled.
     turns: BTreeMap<ThreadId, u32>,
@@ -74,10 +84,20 @@ impl World {
     }
 
     pub fn tick(&mut self, jiffies: u32) {
-        // What is let through has been confirmed within two jiffies.
-        let now = self.now;
-        self.arrive(|travelling| now.wrapping_sub(travelling.since) + jiffies >= 2);
-        self.now = now.wrapping_add(jiffies);
+        self.now = self.now.wrapping_add(jiffies);
+    }
+
+    /// A grace period ends, or the next one begins if it was asked for. Time does not matter: a packet
+    /// may be on its way for long.
+    pub fn step_of_rcu(&mut self) {
+        if self.rcu.over < self.rcu.begun {
+            // It has waited for what was on its way when it began.
+            let begun = self.rcu.begun;
+            self.arrive(|travelling| travelling.since < begun);
+            self.rcu.over = begun;
+        } else if self.rcu.over < self.rcu.asked_for.get() {
+            self.rcu.begun += 1;
+        }
     }
 
     /// A thread handles another packet: those that it has let through are confirmed by now.
@@ -126,7 +146,7 @@ impl World {
         self.travelling.push(Travelling {
             name,
             thread: self.thread,
-            since: self.now,
+            since: self.rcu.begun,
         });
     }
 
@@ -196,5 +216,18 @@ impl Environment<KeyId, ConnectionId> for World {
             now: self.now,
             thread: self.thread.into(),
         }
+    }
+
+    fn grace_period(&self) -> usize {
+        self.rcu.begun + 1
+    }
+
+    fn start_grace_period(&self) -> usize {
+        self.rcu.asked_for.set(self.grace_period());
+        self.grace_period()
+    }
+
+    fn is_over(&self, state: usize) -> bool {
+        self.rcu.over >= state
     }
 }

@@ -10,6 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use anyhow::{bail, ensure, Context, Result};
+use nix::errno::Errno;
 use nix::sched::{sched_setaffinity, CpuSet};
 use nix::time::{clock_getres, clock_gettime, ClockId};
 use nix::unistd::{sysconf, Pid, SysconfVar};
@@ -121,28 +122,28 @@ pub fn on_cpus_at_once<T: Send>(
     })
 }
 
-/// Whether less than two jiffies have begun meanwhile, as far as can be told from here. A CPU that is
-/// emulated may be held up for longer at any instruction.
-pub fn within_two_ticks(work: impl FnOnce() -> Result<()>) -> Result<bool> {
-    let jiffy = jiffy()?;
-    let (tick, start) = (last_tick()?, Instant::now());
-    work()?;
-    // The clock may miss a tick that jiffies do not, hence the limit.
-    Ok(start.elapsed() < jiffy && last_tick()? < tick + 2 * jiffy)
-}
-
 /// The time of the last tick: it moves together with jiffies.
 pub fn last_tick() -> Result<Duration> {
     Ok(clock_gettime(ClockId::CLOCK_MONOTONIC_COARSE)?.into())
 }
 
-/// Waits until what may be stale by a jiffy or two, by design, is not any more.
+/// Waits until what may be stale by a jiffy or two, or by a grace period of RCU, by design, is not any
+/// more.
 pub fn settle() -> Result<()> {
     let jiffy = jiffy()?;
     let start = last_tick()?;
     while last_tick()? < start + 3 * jiffy {
         thread::sleep(jiffy);
     }
+    wait_for_grace_period()
+}
+
+/// Waits for a grace period of RCU. On a machine with one CPU there is nothing to wait for: it has
+/// handled all packets that it has begun to.
+fn wait_for_grace_period() -> Result<()> {
+    // SAFETY: This command takes nothing but its number, and no flags.
+    let status = unsafe { libc::syscall(libc::SYS_membarrier, libc::MEMBARRIER_CMD_GLOBAL, 0, 0) };
+    Errno::result(status).context("membarrier")?;
     Ok(())
 }
 

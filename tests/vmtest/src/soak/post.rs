@@ -52,12 +52,7 @@ pub struct Connection {
 /// What came of a first packet.
 pub enum Attempt {
     Refused,
-    LetThrough {
-        connection: Connection,
-        /// Whether the packet was not held up on its way for so long that the rule may have
-        /// taken it for lost.
-        prompt: bool,
-    },
+    LetThrough(Connection),
 }
 
 /// The ways in which a connection comes to its end.
@@ -124,16 +119,14 @@ impl Post {
         let flows: Vec<Flow> = (0..count).map(|_| self.next_flow(transport)).collect();
         let packets = flows.iter().map(Flow::first).collect::<Result<Vec<_>>>()?;
         self.drain()?;
-        let prompt = packets
+        packets
             .iter()
-            .map(|packet| system::within_two_ticks(|| self.tun.send(packet)))
-            .collect::<Result<Vec<_>>>()?;
+            .try_for_each(|packet| self.tun.send(packet))?;
         let answers = self.drain()?;
         let arrived = self.arrived();
         Ok(flows
             .into_iter()
-            .zip(prompt)
-            .map(|(mut flow, prompt)| {
+            .map(|mut flow| {
                 let let_through = match transport {
                     Transport::Udp => arrived.contains(&flow.tuple.source),
                     Transport::Tcp => match find(&answers, &flow, Flags::SYN_ACK) {
@@ -148,8 +141,7 @@ impl Post {
                     return Attempt::Refused;
                 }
                 let stream = None;
-                let connection = Connection { flow, stream };
-                Attempt::LetThrough { connection, prompt }
+                Attempt::LetThrough(Connection { flow, stream })
             })
             .collect())
     }

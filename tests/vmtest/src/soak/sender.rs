@@ -67,9 +67,9 @@ impl<'a> Sender<'a> {
         for attempt in self.post.attempts(transport, AT_ONCE)? {
             self.tally.note(Work::Attempt);
             match attempt {
-                Attempt::LetThrough { connection, prompt } => {
+                Attempt::LetThrough(connection) => {
                     self.tally.note_on_cpu(cpu, true);
-                    self.let_through(connection, prompt, epoch)?;
+                    self.let_through(connection, epoch)?;
                 }
                 Attempt::Refused => {
                     self.tally.note_on_cpu(cpu, false);
@@ -80,21 +80,8 @@ impl<'a> Sender<'a> {
         Ok(())
     }
 
-    fn let_through(
-        &mut self,
-        mut connection: Connection,
-        prompt: bool,
-        epoch: Epoch,
-    ) -> Result<()> {
-        let account = &self.site.account;
-        let counts = prompt && account.opened(epoch)?;
-        if !prompt && account.epoch() == epoch {
-            // Who waits for longer than the rule does is taken for lost, and may be one too many.
-            self.tally.note(Work::HeldUp);
-            if account.is_full() {
-                self.tally.note(Work::HeldUpAboveLimit);
-            }
-        }
+    fn let_through(&mut self, mut connection: Connection, epoch: Epoch) -> Result<()> {
+        let counts = self.site.account.opened(epoch)?;
         let whole = self.post.complete(&mut connection)?;
         if counts {
             self.tally.note(Work::Admitted);

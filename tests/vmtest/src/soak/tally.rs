@@ -14,8 +14,6 @@ pub enum Work {
     Refused,
     Data,
     OldData,
-    HeldUp,
-    HeldUpAboveLimit,
     Ended,
     Deleted,
     Scattered,
@@ -36,7 +34,7 @@ pub enum Work {
 
 /// What each is, how many there are at least, even where the CPUs have much else to do, and in ten minutes
 /// on the slowest machine.
-const ALL: [(Work, &str, u64, u64); 23] = [
+const ALL: [(Work, &str, u64, u64); 21] = [
     (Work::Attempt, "connections tried", 20, 1000),
     (Work::Admitted, "admitted", 2, 100),
     (Work::Refused, "refused", 2, 100),
@@ -47,13 +45,6 @@ const ALL: [(Work, &str, u64, u64); 23] = [
         100,
     ),
     (Work::OldData, "of those older than the rule", 0, 2),
-    (
-        Work::HeldUp,
-        "let through while their CPU was held up",
-        0,
-        0,
-    ),
-    (Work::HeldUpAboveLimit, "of them above the limit", 0, 0),
     (Work::Ended, "ended by their ends", 1, 30),
     (Work::Deleted, "ended by conntrack -D", 1, 20),
     (Work::Scattered, "packets of other clients", 10, 500),

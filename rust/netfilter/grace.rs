@@ -1,0 +1,29 @@
+// SPDX-License-Identifier: GPL-2.0
+
+//! Grace periods of RCU, asked for and polled.
+//!
+//! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
+
+use crate::bindings;
+
+/// A state for the grace period that waits for all readers there are now. It is no number to count
+/// with.
+#[inline]
+pub(crate) fn state() -> usize {
+    // SAFETY: Any context may ask for it.
+    unsafe { bindings::get_state_synchronize_rcu() }
+}
+
+/// The same, and sees to it that this grace period begins.
+#[inline]
+pub(crate) fn start() -> usize {
+    // SAFETY: It may be called wherever `call_rcu` may, with bottom halves off, too.
+    unsafe { bindings::start_poll_synchronize_rcu() }
+}
+
+/// Whether the grace period of `state` is over.
+#[inline]
+pub(crate) fn is_over(state: usize) -> bool {
+    // SAFETY: It only reads, whatever `state` is.
+    unsafe { bindings::poll_state_synchronize_rcu(state) }
+}
