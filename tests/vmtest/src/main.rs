@@ -114,6 +114,9 @@ struct Selection {
     /// Instead of the tests, have all happen at once for so many seconds.
     #[arg(long, value_name = "SECONDS")]
     soak: Option<u64>,
+    /// Leave tests out whose names have no such part.
+    #[arg(long, value_name = "PART")]
+    only: Vec<String>,
     /// Leave tests out whose names have this part.
     #[arg(long, value_name = "PART")]
     skip: Vec<String>,
@@ -147,13 +150,12 @@ impl Selection {
                 case.name.contains(filter.as_str())
             }
         };
+        let has = |part: &String| case.name.contains(part.as_str());
         (self.slow || !case.slow)
             && (self.debug || !case.debug)
             && (self.filters.is_empty() || self.filters.iter().any(named))
-            && !self
-                .skip
-                .iter()
-                .any(|part| case.name.contains(part.as_str()))
+            && (self.only.is_empty() || self.only.iter().any(has))
+            && !self.skip.iter().any(has)
     }
 }
 
