@@ -52,7 +52,7 @@ fn text(record: &str) -> String {
 
 /// Whether a line tells of a defect in the kernel.
 pub fn is_complaint(line: &str) -> bool {
-    const COMPLAINTS: [&str; 13] = [
+    const COMPLAINTS: [&str; 14] = [
         "BUG:",
         "WARNING:",
         "Oops",
@@ -66,6 +66,7 @@ pub fn is_complaint(line: &str) -> bool {
         "soft lockup",
         "unregister_netdevice: waiting",
         "still has locks held",
+        "suspected memory leaks",
     ];
     COMPLAINTS.iter().any(|complaint| line.contains(complaint))
 }
