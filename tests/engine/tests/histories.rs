@@ -35,6 +35,7 @@ fn event(keys: KeyId, connections: ConnectionId) -> impl Strategy<Value = Event>
         3 => prop_oneof![Just(1), Just(1), Just(2), 3u32..1000]
             .prop_map(|jiffies| Event::Tick { jiffies }),
         1 => (1usize..100).prop_map(|count| Event::Sweep { count }),
+        3 => Just(Event::Rcu),
     ]
 }
 
@@ -133,5 +134,35 @@ fn assured_as_its_packet_tells() {
         collide: false,
         allocations: None,
         events,
+    });
+}
+
+/// Of two grace periods, one that has begun and the next one, neither is over.
+#[test]
+fn held_up_for_two_grace_periods() {
+    let rules = Rules {
+        refuse: true,
+        drop: false,
+    };
+    let packet = |connection: ConnectionId| Event::Packet {
+        key: 0,
+        connection,
+        thread: connection as ThreadId,
+        rules,
+    };
+    run(&History {
+        limit: 1,
+        start: 1,
+        collide: false,
+        allocations: None,
+        events: vec![
+            packet(0),
+            Event::Rcu,
+            Event::Tick { jiffies: 500 },
+            packet(1),
+            packet(2),
+            Event::Rcu,
+            packet(3),
+        ],
     });
 }
