@@ -30,8 +30,8 @@ const PENDING_AT_ONCE: usize = 32;
 /// The verification of the confirmed connections, which goes from the last to the first, so that
 /// what takes the place of one that is removed has been verified already.
 struct Pass {
-    /// The jiffy in which something was verified last.
-    jiffy: u32,
+    /// The jiffy in which something was verified last, if ever.
+    jiffy: Option<u32>,
     /// How many were looked up in it.
     looked_up: usize,
     /// Those before this index are still to be verified.
@@ -68,7 +68,7 @@ impl<C: Connection> Crowd<C> {
             confirmed: 0,
             refused: 0,
             pass: Pass {
-                jiffy: 0,
+                jiffy: None,
                 looked_up: 0,
                 left: 0,
             },
@@ -171,9 +171,9 @@ impl<C: Connection> Crowd<C> {
         enough: impl Fn(&Self) -> bool,
         context: &Context<'_, K, E>,
     ) {
-        let is_first = self.pass.jiffy != context.now;
+        let is_first = self.pass.jiffy != Some(context.now);
         if is_first {
-            self.pass.jiffy = context.now;
+            self.pass.jiffy = Some(context.now);
             self.pass.looked_up = 0;
             if self.confirmed <= VERIFIED_AT_ONCE || self.pass.left == 0 {
                 self.pass.left = self.confirmed;

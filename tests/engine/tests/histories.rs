@@ -166,3 +166,32 @@ fn held_up_for_two_grace_periods() {
         ],
     });
 }
+
+/// In the jiffy that is called 0, too, a key is looked up that never was before.
+#[test]
+fn ended_before_the_clock_wraps() {
+    let (key, thread) = (0, 0);
+    let rules = Rules {
+        refuse: false,
+        drop: false,
+    };
+    let packet = |connection| Event::Loopback {
+        key,
+        connection,
+        thread,
+        rules,
+    };
+    run(&History {
+        limit: 2,
+        start: u32::MAX,
+        collide: false,
+        allocations: None,
+        events: vec![
+            packet(0),
+            packet(1),
+            Event::Expire { key, connection: 1 },
+            Event::Tick { jiffies: 1 },
+            packet(2),
+        ],
+    });
+}
