@@ -1,13 +1,13 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Mistakes, one for each thing that the debug kernel is to notice, and one that the soak is to.
-//! `make PLANTED=NAME` builds a module that makes one: tests/debug/planted loads them. No other module
-//! has this.
+//! Mistakes, one for each thing that the debug kernel is to notice, and those that the soak is to.
+//! `make PLANTED=NAME` builds a module that makes one: tests/debug/planted and tests/host/planted load
+//! them. No other module has this.
 
 use kernel::prelude::*;
 
-// This one is made in each rule, not here.
-#[cfg(planted = "over_limit")]
+// These are made in each rule, not here.
+#[cfg(any(planted = "over_limit", planted = "one_thread"))]
 pub(crate) fn plant() -> Result {
     Ok(())
 }
