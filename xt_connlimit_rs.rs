@@ -219,8 +219,8 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
         grace::state()
     }
 
-    fn start_grace_period(&self) -> usize {
-        grace::start()
+    fn ask_for_grace_period(&self) {
+        grace::ask_for();
     }
 
     fn is_over(&self, state: usize) -> bool {

@@ -4,7 +4,7 @@
 
 use super::Environment;
 
-/// The grace periods of RCU that were asked for, in few bits.
+/// Grace periods of RCU, in few bits.
 ///
 /// A packet is handled within one read-side critical section, from where it is looked at to where
 /// conntrack confirms its connection. However long its CPU is held up meanwhile, a grace period
@@ -30,11 +30,11 @@ impl GracePeriods {
         self.latest
     }
 
-    /// The number of the one that waits for the packets that are being handled now. It is asked for
-    /// where nobody has yet.
+    /// The number of the one that waits for the packets that are being handled now.
     pub(super) fn current<K, C, E: Environment<K, C>>(&mut self, environment: &E) -> u16 {
-        if self.states[0] != Some(environment.grace_period()) {
-            self.states = [Some(environment.start_grace_period()), self.states[0]];
+        let state = environment.grace_period();
+        if self.states[0] != Some(state) {
+            self.states = [Some(state), self.states[0]];
             self.latest = self.latest.wrapping_add(1);
         }
         self.latest

@@ -77,8 +77,8 @@ pub(crate) trait Environment<K, C> {
     /// A state of RCU, for the grace period that waits for all packets that are being handled now.
     fn grace_period(&self) -> usize;
 
-    /// The same, and sees to it that this grace period begins.
-    fn start_grace_period(&self) -> usize;
+    /// Sees to it that this grace period begins.
+    fn ask_for_grace_period(&self);
 
     /// Whether the grace period of such a state is over.
     fn is_over(&self, state: usize) -> bool;

@@ -3,6 +3,7 @@
 //! From keys to their connections.
 
 use super::{
+    answer,
     bucket::Bucket,
     grace::GracePeriods,
     indexed::Indexed,
@@ -139,13 +140,20 @@ impl<K: Key, C: Connection> Shard<K, C> {
                 match first {
                     Some(bucket) => self.buckets.push(bucket, hash, hash_key).map(|()| {
                         self.connections = self.connections.saturating_add(1);
-                        answer
+                        (answer, 1)
                     }),
-                    None => Ok(answer),
+                    None => Ok((answer, 0)),
                 }
             }
         };
 
+        if let Ok((Answer::Under, remembered)) = decided {
+            let one_more = answer(remembered.saturating_add(1), limit);
+            // What becomes of this one may decide for the next one.
+            if sighting.progress == Progress::Unconfirmed && one_more == Answer::Over {
+                environment.ask_for_grace_period();
+            }
+        }
         let sweep = if self.connections <= before {
             None
         } else if self.connections <= self.allowed {
@@ -156,16 +164,17 @@ impl<K: Key, C: Connection> Shard<K, C> {
             }
             Some(Due::Now)
         };
-        decided.map(|answer| Decision { answer, sweep })
+        decided.map(|(answer, _)| Decision { answer, sweep })
     }
 
+    /// Returns with the answer how many connections the key has that are remembered.
     fn decide_at<E: Environment<K, C>>(
         &mut self,
         index: usize,
         sighting: &Sighting<C>,
         limit: u32,
         context: &Context<'_, K, E>,
-    ) -> Result<Answer, AllocError> {
+    ) -> Result<(Answer, usize), AllocError> {
         let Some(bucket) = self.buckets.get_mut(index) else {
             return Err(AllocError);
         };
@@ -177,7 +186,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
         if after == 0 {
             self.buckets.remove(index, context.hash_key);
         }
-        answer
+        answer.map(|answer| (answer, after))
     }
 
     /// Notes that a bucket has `after` connections where it had `before`.
@@ -216,6 +225,8 @@ impl<K: Key, C: Connection> Shard<K, C> {
         hash_key: &HashKey,
         environment: &E,
     ) -> bool {
+        // The next one is to know of all that are pending.
+        environment.ask_for_grace_period();
         self.sweep_on(count, &environment.moment(), hash_key, environment)
     }
 

@@ -5,6 +5,13 @@
 //! C header: [`include/linux/rcupdate.h`](srctree/include/linux/rcupdate.h)
 
 use crate::bindings;
+use kernel::sync::atomic::{
+    Atomic,
+    Relaxed, //
+};
+
+/// The state of the grace period that was asked for last: nobody else need take RCU's locks for it.
+static ASKED_FOR: Atomic<usize> = Atomic::new(usize::MAX);
 
 /// A state for the grace period that waits for all readers there are now. It is no number to count
 /// with.
@@ -14,11 +21,14 @@ pub(crate) fn state() -> usize {
     unsafe { bindings::get_state_synchronize_rcu() }
 }
 
-/// The same, and sees to it that this grace period begins.
-#[inline]
-pub(crate) fn start() -> usize {
+/// Sees to it that this grace period begins.
+pub(crate) fn ask_for() {
+    if ASKED_FOR.load(Relaxed) == state() {
+        return;
+    }
     // SAFETY: It may be called wherever `call_rcu` may, with bottom halves off, too.
-    unsafe { bindings::start_poll_synchronize_rcu() }
+    let state = unsafe { bindings::start_poll_synchronize_rcu() };
+    ASKED_FOR.store(state, Relaxed);
 }
 
 /// Whether the grace period of `state` is over.

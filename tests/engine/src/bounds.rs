@@ -42,6 +42,7 @@ struct Tracked {
     ended: HashSet<Ends>,
     all_ended: bool,
     looked_up: Cell<usize>,
+    grace_periods: Cell<usize>,
 }
 
 impl Environment<Network, Ends> for Tracked {
@@ -68,8 +69,8 @@ impl Environment<Network, Ends> for Tracked {
         self.now as usize + 1
     }
 
-    fn start_grace_period(&self) -> usize {
-        self.grace_period()
+    fn ask_for_grace_period(&self) {
+        self.grace_periods.set(self.grace_periods.get() + 1);
     }
 
     fn is_over(&self, state: usize) -> bool {
@@ -245,4 +246,20 @@ fn verification_of_a_large_key_is_spread_over_time() {
         answer == Answer::Under
     });
     assert!(admitted, "the end of a connection was not noticed");
+}
+
+/// RCU is asked only where what becomes of a connection may decide for the next one.
+#[test]
+fn a_grace_period_is_asked_for_at_the_limit() {
+    let mut bench = Bench::new(3);
+    let asked = |bench: &Bench| bench.tracked.grace_periods.get();
+    for number in [1, 2] {
+        bench.open(1, connection(number));
+        assert_eq!(asked(&bench), 0);
+    }
+    bench.open(1, connection(3));
+    assert_eq!(asked(&bench), 1);
+    // It is refused, and does not count.
+    bench.open(1, connection(4));
+    assert_eq!(asked(&bench), 1);
 }

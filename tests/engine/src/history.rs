@@ -328,10 +328,12 @@ impl Driver {
     /// Everything is over, and nothing happens any more but that the deferred work is done.
     fn end(&mut self) {
         self.world.end_all();
-        for _ in 0..4 {
-            self.world.step_of_rcu();
+        for _ in 0..2 {
+            self.sweep_all();
+            for _ in 0..4 {
+                self.world.step_of_rcu();
+            }
         }
-        self.sweep_all();
         self.sweep_all();
         assert!(self.shard.is_empty(), "something is remembered still");
     }

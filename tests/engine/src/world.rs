@@ -222,9 +222,8 @@ impl Environment<KeyId, ConnectionId> for World {
         self.rcu.begun + 1
     }
 
-    fn start_grace_period(&self) -> usize {
+    fn ask_for_grace_period(&self) {
         self.rcu.asked_for.set(self.grace_period());
-        self.grace_period()
     }
 
     fn is_over(&self, state: usize) -> bool {
