@@ -76,7 +76,11 @@ fn problems(
             problems.push(format!("{path}: {item} is documented and has none"));
         }
         for test in &row.tests {
-            if !tests.iter().any(|name| name.starts_with(test.as_str())) {
+            let is_of_it = |name: &String| {
+                let rest = name.strip_prefix(test.as_str());
+                rest.is_some_and(|rest| rest.is_empty() || rest.starts_with('/'))
+            };
+            if !tests.iter().any(is_of_it) {
                 problems.push(format!("{path}: {item}: there is no test {test}"));
             }
         }
@@ -118,6 +122,10 @@ mod tests {
             (
                 "fn f() { unsafe { g() } }",
                 ONE.replace("`host/a`", "`host/b`"),
+            ),
+            (
+                "fn f() { unsafe { g() } }",
+                ONE.replace("`host/a`", "`hos`"),
             ),
         ];
         for (code, document) in differences {
