@@ -189,14 +189,18 @@ impl From<Progress> for counting::Progress {
     }
 }
 
-/// What a namespace tells of its connections.
-struct Namespace<'a>(&'a Net);
+/// What a namespace tells of its connections, and who asks.
+struct Namespace<'a> {
+    net: &'a Net,
+    /// The thread of execution, if packets of that come one after the other.
+    thread: Option<u32>,
+}
 
 impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
     const HZ: u32 = context::HZ;
 
     fn fate(&self, key: &Key<F>, ends: &Ends<F>, tag: u16) -> Fate {
-        match Identity::new(key.zone, *ends, tag).find(self.0) {
+        match Identity::new(key.zone, *ends, tag).find(self.net) {
             None => Fate::Unknown,
             Some(found) if found.is_closed() => Fate::Closed,
             Some(found) => Fate::Live {
@@ -206,9 +210,9 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
     }
 
     fn moment(&self) -> Moment {
-        let thread = context::current();
+        let thread = self.thread;
         #[cfg(planted = "one_thread")]
-        let thread = thread & 0;
+        let thread = thread.map(|_| 0);
         Moment {
             now: context::jiffies(),
             thread,
@@ -217,10 +221,6 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
 
     fn grace_period(&self) -> usize {
         grace::state()
-    }
-
-    fn ask_for_grace_period(&self) {
-        grace::ask_for();
     }
 
     fn is_over(&self, state: usize) -> bool {
@@ -278,7 +278,10 @@ impl<F: Family> Match for Connlimit<F> {
             progress: progress.into(),
         };
 
-        let namespace = Namespace(packet.net());
+        let namespace = Namespace {
+            net: packet.net(),
+            thread: packet.thread(),
+        };
         match rule
             .table
             .decide(&key, &sighting, rule.limit, &namespace, upkeep)
@@ -290,7 +293,8 @@ impl<F: Family> Match for Connlimit<F> {
             }
         }
     }
+
     fn tend(rule: Pin<&Rule<F>>, net: &Net, upkeep: &Upkeep) -> Option<Jiffies> {
-        rule.table.sweep(&Namespace(net), upkeep)
+        rule.table.sweep(&Namespace { net, thread: None }, upkeep)
     }
 }

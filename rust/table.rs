@@ -17,9 +17,12 @@ use crate::{
         Sighting, //
     },
     hash::HashKey,
-    netfilter::upkeep::{
-        Jiffies,
-        Upkeep, //
+    netfilter::{
+        grace,
+        upkeep::{
+            Jiffies,
+            Upkeep, //
+        }, //
     },
     new_spinlock_bh,
     sync::SpinLockBh, //
@@ -102,6 +105,9 @@ impl<K: Key, C: Connection> Table<K, C> {
                 .lock()
                 .decide(key, hash, sighting, limit, &self.hash_key, environment)?;
 
+        if decision.grace_period {
+            grace::ask_for();
+        }
         // Not before the lock was taken: then a sweep that ends sees the connection, or this sees
         // that it has ended.
         match decision.sweep {
@@ -139,6 +145,8 @@ impl<K: Key, C: Connection> Table<K, C> {
 
         self.due.store(LATER, Relaxed);
         for shard in &self.shards {
+            // The next sweep is to know of all that are pending.
+            grace::ask_for();
             shard.lock().begin_sweep();
             while !shard
                 .lock()

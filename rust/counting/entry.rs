@@ -136,13 +136,15 @@ impl<C: Connection> Entry<C> {
         context: &Context<'_, K, E>,
     ) -> Option<Self> {
         let state = self.state();
+        // Asked before the look-up: what arrives after that is not found, and may settle right then.
+        let settled = state.confirmed || context.settles(self.stamp());
 
         match context
             .environment
             .fate(context.key, &self.connection, self.tag())
         {
             Fate::Closed => None,
-            Fate::Unknown => (!state.confirmed && !context.settles(self.stamp())).then_some(self),
+            Fate::Unknown => (!settled).then_some(self),
             Fate::Live { assured } => {
                 let state = State {
                     confirmed: true,

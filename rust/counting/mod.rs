@@ -77,9 +77,6 @@ pub(crate) trait Environment<K, C> {
     /// A state of RCU, for the grace period that waits for all packets that are being handled now.
     fn grace_period(&self) -> usize;
 
-    /// Sees to it that this grace period begins.
-    fn ask_for_grace_period(&self);
-
     /// Whether the grace period of such a state is over.
     fn is_over(&self, state: usize) -> bool;
 }
@@ -122,9 +119,10 @@ impl Progress {
 pub(crate) struct Moment {
     /// The time in jiffies. It may wrap.
     pub(crate) now: u32,
-    /// A number for the thread of execution. By the time that the same thread handles another
-    /// packet, conntrack has either confirmed the connection of the one before, or never will.
-    pub(crate) thread: u32,
+    /// A number for the thread of execution, if packets of one come one after the other: by the
+    /// time that it handles another one, conntrack has either confirmed the connection of the one
+    /// before, or never will.
+    pub(crate) thread: Option<u32>,
 }
 
 /// A packet of a connection.

@@ -42,6 +42,9 @@ pub(crate) struct Decision {
     pub(crate) answer: Answer,
     /// When a sweep is due, as a connection was added.
     pub(crate) sweep: Option<Due>,
+    /// Whether a grace period is to be asked for: what becomes of this connection, or of another
+    /// one that is pending, may decide for the next one.
+    pub(crate) grace_period: bool,
 }
 
 /// When something is due.
@@ -147,14 +150,8 @@ impl<K: Key, C: Connection> Shard<K, C> {
             }
         };
 
-        if let Ok((Answer::Under, remembered)) = decided {
-            let one_more = answer(remembered.saturating_add(1), limit);
-            // What becomes of this one may decide for the next one.
-            if sighting.progress == Progress::Unconfirmed && one_more == Answer::Over {
-                environment.ask_for_grace_period();
-            }
-        }
-        let sweep = if self.connections <= before {
+        let is_added = self.connections > before;
+        let sweep = if !is_added {
             None
         } else if self.connections <= self.allowed {
             Some(Due::Later)
@@ -164,7 +161,13 @@ impl<K: Key, C: Connection> Shard<K, C> {
             }
             Some(Due::Now)
         };
-        decided.map(|(answer, _)| Decision { answer, sweep })
+        decided.map(|(verdict, remembered)| Decision {
+            answer: verdict,
+            sweep,
+            grace_period: verdict == Answer::Under
+                && (is_added || sighting.progress == Progress::Unconfirmed)
+                && answer(remembered.saturating_add(1), limit) == Answer::Over,
+        })
     }
 
     /// Returns with the answer how many connections the key has that are remembered.
@@ -225,8 +228,6 @@ impl<K: Key, C: Connection> Shard<K, C> {
         hash_key: &HashKey,
         environment: &E,
     ) -> bool {
-        // The next one is to know of all that are pending.
-        environment.ask_for_grace_period();
         self.sweep_on(count, &environment.moment(), hash_key, environment)
     }
 

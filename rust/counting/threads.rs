@@ -2,7 +2,7 @@
 
 //! Who handles packets, in few bits.
 
-/// How many threads are told apart at the same time.
+/// How many threads are told apart at the same time, at most.
 const KNOWN: usize = 15;
 
 /// Stands for all others.
@@ -56,18 +56,21 @@ impl Threads {
         Self([free; KNOWN])
     }
 
-    /// The stamp of a packet that `thread` sees, and that `grace_period` waits for.
+    /// The stamp of a packet that `thread` sees, if it is of one, and that `grace_period` waits for.
     ///
     /// A place is given to another thread once all that the first one has stamped is settled, as
     /// `is_over` tells of a grace period. A thread that gets none is an unknown one.
     pub(super) fn stamp(
         &mut self,
-        thread: u32,
+        thread: Option<u32>,
         grace_period: u16,
         is_over: impl FnOnce(u16) -> bool,
     ) -> Stamp {
-        let index = thread as usize % KNOWN;
         let mut stamp = Stamp::of_nobody(grace_period);
+        let Some(thread) = thread else {
+            return stamp;
+        };
+        let index = thread as usize % KNOWN;
 
         if let Some(place) = self.0.get_mut(index) {
             if place.thread == thread || place.thread == NOBODY || is_over(place.grace_period) {

@@ -28,18 +28,16 @@ const TASK: u32 = 1 << 31;
 
 /// A number for the thread of execution of the caller.
 ///
-/// Packets of one thread come one after the other: when it looks at a second packet, conntrack has
-/// confirmed the first one or never will, unless a queue in userspace holds it.
-///
-/// In softirq that thread is the CPU, as softirqs do not interrupt each other. In process context
-/// it is the task, not the CPU: a softirq or another task may run while a packet that the first
-/// task sends is still on its way to be confirmed.
+/// In softirq that is the CPU, as softirqs do not interrupt each other, but on a kernel with
+/// `CONFIG_PREEMPT_RT`, where it is nothing. In process context it is the task, not the CPU: a
+/// softirq or another task may run while a packet that the first task sends is still on its way to
+/// be confirmed.
 #[inline]
-pub(crate) fn current() -> u32 {
+pub(crate) fn current() -> Option<u32> {
     // SAFETY: It only reads the preempt count of this CPU.
     if unsafe { bindings::xt_rust_in_serving_softirq() } {
-        return CpuId::current().as_u32();
+        return (!cfg!(CONFIG_PREEMPT_RT)).then(|| CpuId::current().as_u32());
     }
     // CAST: A pid is positive.
-    TASK | current!().pid() as u32
+    Some(TASK | current!().pid() as u32)
 }

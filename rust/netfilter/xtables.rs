@@ -15,6 +15,7 @@ use super::{
         Net,
         Progress, //
     },
+    context,
     family::Family,
     upkeep::{
         Jiffies,
@@ -122,6 +123,20 @@ impl<F: Family> Packet<'_, F> {
     pub(crate) fn net(&self) -> &Net {
         // SAFETY: The namespace of a hook's state is valid as long as the state, by the invariants.
         unsafe { Net::from_raw(self.state.net) }
+    }
+
+    /// A number for the thread of execution that handles it, if packets of that come one after the
+    /// other: when it looks at a second packet, conntrack has confirmed the first one or never will,
+    /// unless a queue in userspace holds it.
+    ///
+    /// In `PREROUTING` they do not. Packets that a device has received together go through that
+    /// hook together, before the first one goes any further.
+    #[inline]
+    pub(crate) fn thread(&self) -> Option<u32> {
+        if u32::from(self.state.hook) == bindings::nf_inet_hooks_NF_INET_PRE_ROUTING {
+            return None;
+        }
+        context::current()
     }
 
     /// Source and destination, as the header has them.

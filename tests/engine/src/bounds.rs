@@ -42,7 +42,6 @@ struct Tracked {
     ended: HashSet<Ends>,
     all_ended: bool,
     looked_up: Cell<usize>,
-    grace_periods: Cell<usize>,
 }
 
 impl Environment<Network, Ends> for Tracked {
@@ -60,17 +59,13 @@ impl Environment<Network, Ends> for Tracked {
     fn moment(&self) -> Moment {
         Moment {
             now: self.now,
-            thread: 0,
+            thread: Some(0),
         }
     }
 
     /// Each jiffy one ends.
     fn grace_period(&self) -> usize {
         self.now as usize + 1
-    }
-
-    fn ask_for_grace_period(&self) {
-        self.grace_periods.set(self.grace_periods.get() + 1);
     }
 
     fn is_over(&self, state: usize) -> bool {
@@ -105,11 +100,17 @@ impl Bench {
     /// A first packet. Returns the answer, and how many connections were looked up.
     fn open(&mut self, key: u32, connection: Ends) -> (Answer, usize) {
         self.tracked.looked_up.set(0);
+        let (answer, _) = self.decide(key, connection, Progress::Unconfirmed);
+        (answer, self.tracked.looked_up.get())
+    }
+
+    /// Returns the answer, and whether a grace period is to be asked for.
+    fn decide(&mut self, key: u32, connection: Ends, progress: Progress) -> (Answer, bool) {
         let key = Network(key, 0);
         let sighting = Sighting {
             connection,
             tag: 6,
-            progress: Progress::Unconfirmed,
+            progress,
         };
         let decision = self
             .shard
@@ -122,7 +123,7 @@ impl Bench {
                 &self.tracked,
             )
             .expect("memory");
-        (decision.answer, self.tracked.looked_up.get())
+        (decision.answer, decision.grace_period)
     }
 
     fn sweep(&mut self) {
@@ -251,15 +252,14 @@ fn verification_of_a_large_key_is_spread_over_time() {
 /// RCU is asked only where what becomes of a connection may decide for the next one.
 #[test]
 fn a_grace_period_is_asked_for_at_the_limit() {
-    let mut bench = Bench::new(3);
-    let asked = |bench: &Bench| bench.tracked.grace_periods.get();
-    for number in [1, 2] {
-        bench.open(1, connection(number));
-        assert_eq!(asked(&bench), 0);
+    for last in [Progress::Unconfirmed, Progress::Confirmed] {
+        let mut bench = Bench::new(3);
+        let mut is_asked_for = |number, progress| bench.decide(1, connection(number), progress).1;
+        assert!(!is_asked_for(1, Progress::Unconfirmed));
+        assert!(!is_asked_for(2, Progress::Unconfirmed));
+        // That it is confirmed tells nothing of the other two.
+        assert!(is_asked_for(3, last));
+        // It is refused, and does not count.
+        assert!(!is_asked_for(4, Progress::Unconfirmed));
     }
-    bench.open(1, connection(3));
-    assert_eq!(asked(&bench), 1);
-    // It is refused, and does not count.
-    bench.open(1, connection(4));
-    assert_eq!(asked(&bench), 1);
 }

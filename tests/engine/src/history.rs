@@ -9,7 +9,7 @@ use crate::hash::HashKey;
 use crate::model::Model;
 use crate::world::{Tracked, World};
 
-pub use crate::world::{ConnectionId, KeyId, ThreadId};
+pub use crate::world::{ConnectionId, KeyId, ThreadId, TOGETHER};
 
 /// One of the connections that is older than the rule: no other has such a number.
 pub const OLD: ConnectionId = 1 << 12;
@@ -75,6 +75,8 @@ pub enum Event {
     },
     /// A grace period of RCU begins or ends.
     Rcu,
+    /// The same, while a connection is looked up that conntrack does not have.
+    RcuMeanwhile,
 }
 
 /// A history, and what it happens to.
@@ -92,10 +94,10 @@ pub struct History {
 }
 
 impl History {
-    /// The same with numbers that the engine is made for: as many threads as it tells apart, no
+    /// The same with numbers that the engine is made for: as many threads as it tells apart, and
+    /// [`TOGETHER`], no
     /// pause so long that it would have swept meanwhile, and not so much that it takes long.
     pub fn within_bounds(mut self) -> Self {
-        const THREADS: ThreadId = 15;
         const LIMIT: u32 = 30;
         const JIFFIES: u32 = 1000;
         const LOOK_UPS: usize = 100;
@@ -115,14 +117,14 @@ impl History {
                     connection, thread, ..
                 } => {
                     *connection %= OLD;
-                    *thread %= THREADS;
+                    *thread %= TOGETHER + 1;
                 }
                 Event::Assure { connection, .. }
                 | Event::Close { connection, .. }
                 | Event::Expire { connection, .. } => *connection %= OLD,
                 Event::Tick { jiffies } => *jiffies %= JIFFIES,
                 Event::Sweep { count } => *count %= LOOK_UPS,
-                Event::Rcu => {}
+                Event::Rcu | Event::RcuMeanwhile => {}
             }
         }
         self
@@ -234,11 +236,13 @@ impl Driver {
                 }
             }
             Event::Sweep { count } => {
+                self.world.ask_for_grace_period();
                 if self.shard.sweep(count, &self.hash_key, &self.world) {
                     self.shard.begin_sweep();
                 }
             }
             Event::Rcu => self.world.step_of_rcu(),
+            Event::RcuMeanwhile => self.world.step_of_rcu_meanwhile(),
         }
         self.model.look(&self.world);
     }
@@ -312,6 +316,9 @@ impl Driver {
         }
         self.model
             .note(&self.world, name, thread, progress, decision.answer);
+        if decision.grace_period {
+            self.world.ask_for_grace_period();
+        }
         // Deferred work is at times as quick as it should be.
         if decision.sweep == Some(Due::Now) && connection % 2 == 0 {
             self.sweep_all();
@@ -321,6 +328,7 @@ impl Driver {
 
     fn sweep_all(&mut self) {
         self.since_sweep = 0;
+        self.world.ask_for_grace_period();
         self.shard.begin_sweep();
         while !self.shard.sweep(64, &self.hash_key, &self.world) {}
     }

@@ -4,8 +4,8 @@
 
 use std::collections::BTreeMap;
 
-use crate::counting::{Answer, Environment, Progress};
-use crate::world::{Name, ThreadId, World};
+use crate::counting::{Answer, Progress};
+use crate::world::{Name, ThreadId, World, TOGETHER};
 
 #[derive(Clone, Copy, Debug)]
 struct Seen {
@@ -91,13 +91,13 @@ impl Model {
             }
         }
         let before = self.seen.get(&name).filter(|seen| {
-            !seen.confirmed && !world.is_over(seen.grace_period) && seen.by != Some(thread)
+            !seen.confirmed && !world.was_over(seen.grace_period) && seen.by != Some(thread)
         });
         let seen = Seen {
             confirmed: progress != Progress::Unconfirmed,
             refused: answer == Answer::Over && progress != Progress::Assured,
-            grace_period: world.grace_period(),
-            by: before.is_none().then_some(thread),
+            grace_period: world.grace_period_of_packet(),
+            by: (before.is_none() && thread != TOGETHER).then_some(thread),
             turn: world.turn(thread),
             was_tracked: false,
         };
@@ -122,7 +122,7 @@ impl Model {
 
 /// Whether it counts, by the least and by the most that may be known of it.
 fn weigh(world: &World, name: Name, seen: Seen, thread: ThreadId) -> [bool; 2] {
-    let is_pending = !seen.confirmed && !world.is_over(seen.grace_period);
+    let is_pending = !seen.confirmed && !world.was_over(seen.grace_period);
     match world.tracked(name) {
         Some(tracked) if !tracked.closed => {
             let refused = seen.refused && seen.confirmed && !tracked.assured;
@@ -130,10 +130,14 @@ fn weigh(world: &World, name: Name, seen: Seen, thread: ThreadId) -> [bool; 2] {
             [!was_refused, !refused]
         }
         // It may have become assured before it ended.
-        _ if seen.refused => [false, world.has_just_changed(name)],
+        _ if seen.refused => [
+            false,
+            world.has_just_changed(name) || world.arrives_meanwhile(name),
+        ],
         Some(_) => [false, world.has_just_changed(name)],
         None if is_pending => match seen.by {
             Some(by) if by == thread => [false, world.has_just_changed(name)],
+            _ if world.ends_meanwhile(seen.grace_period) => [world.is_travelling(name), true],
             // The thread that has seen it knows, if it has looked up anything since.
             Some(by) if !world.has_gone_on(by, seen.turn) => [!seen.was_tracked, true],
             _ => [world.is_travelling(name), true],

@@ -2,11 +2,8 @@
 
 //! Random histories.
 
-use engine::history::{run, ConnectionId, Event, History, KeyId, Rules, ThreadId};
+use engine::history::{run, ConnectionId, Event, History, KeyId, Rules, ThreadId, TOGETHER};
 use proptest::prelude::*;
-
-/// As many threads as the engine tells apart.
-const THREADS: ThreadId = 15;
 
 fn rules() -> impl Strategy<Value = Rules> {
     (prop::bool::weighted(0.8), prop::bool::weighted(0.2))
@@ -15,7 +12,7 @@ fn rules() -> impl Strategy<Value = Rules> {
 
 fn event(keys: KeyId, connections: ConnectionId) -> impl Strategy<Value = Event> {
     let named = || (0..keys, 0..connections);
-    let seen = move || (named(), 0..THREADS, rules());
+    let seen = move || (named(), 0..=TOGETHER, rules());
     prop_oneof![
         8 => seen().prop_map(|((key, connection), thread, rules)| Event::Packet {
             key, connection, thread, rules
@@ -36,6 +33,7 @@ fn event(keys: KeyId, connections: ConnectionId) -> impl Strategy<Value = Event>
             .prop_map(|jiffies| Event::Tick { jiffies }),
         1 => (1usize..100).prop_map(|count| Event::Sweep { count }),
         3 => Just(Event::Rcu),
+        1 => Just(Event::RcuMeanwhile),
     ]
 }
 
@@ -193,5 +191,55 @@ fn ended_before_the_clock_wraps() {
             Event::Tick { jiffies: 1 },
             packet(2),
         ],
+    });
+}
+
+/// A grace period ends right after a look-up that has not found the connection for which it waits.
+#[test]
+fn confirmed_after_it_was_looked_up() {
+    let rules = Rules {
+        refuse: true,
+        drop: false,
+    };
+    let packet = |connection: ConnectionId| Event::Packet {
+        key: 0,
+        connection,
+        thread: connection as ThreadId,
+        rules,
+    };
+    run(&History {
+        limit: 1,
+        start: 1,
+        collide: false,
+        allocations: None,
+        events: vec![
+            packet(0),
+            Event::Rcu,
+            Event::RcuMeanwhile,
+            packet(1),
+            packet(2),
+        ],
+    });
+}
+
+/// What is received together goes through a hook together, before the first one goes any further.
+#[test]
+fn handled_together() {
+    let rules = Rules {
+        refuse: true,
+        drop: false,
+    };
+    let packet = |connection| Event::Packet {
+        key: 0,
+        connection,
+        thread: TOGETHER,
+        rules,
+    };
+    run(&History {
+        limit: 1,
+        start: 1,
+        collide: false,
+        allocations: None,
+        events: vec![packet(0), packet(1), packet(2)],
     });
 }

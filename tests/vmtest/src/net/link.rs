@@ -68,6 +68,14 @@ pub fn wait_until_running(devices: &[&str]) -> Result<()> {
     })
 }
 
+/// Has a kernel thread poll a device, so that more than one packet waits for it at times.
+pub fn receive_in_a_thread(device: &str) -> Result<()> {
+    // What is mounted shows devices of another namespace.
+    let file = format!("/sys/class/net/{device}/threaded");
+    let command = format!("mount -t sysfs sysfs /sys && echo 1 >{file}");
+    system::run("unshare", &["--mount", "sh", "-c", &command], "").map(drop)
+}
+
 /// Makes the current namespace forward packets.
 pub fn forward(family: Family) -> Result<()> {
     match family {

@@ -24,6 +24,15 @@ pub struct Tun {
 impl Tun {
     /// Makes a TUN device in the current namespace.
     pub fn new(name: &str) -> Result<Self> {
+        Self::with_flags(name, 0)
+    }
+
+    /// The same, but what is sent waits for a poll of the device, as with network cards.
+    pub fn with_napi(name: &str) -> Result<Self> {
+        Self::with_flags(name, libc::IFF_NAPI)
+    }
+
+    fn with_flags(name: &str, flags: libc::c_int) -> Result<Self> {
         let queue = OpenOptions::new()
             .read(true)
             .write(true)
@@ -37,7 +46,7 @@ impl Tun {
         for (to, from) in request.ifr_name.iter_mut().zip(name.bytes()) {
             *to = from.try_into()?;
         }
-        request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI).try_into()?;
+        request.ifr_ifru.ifru_flags = (libc::IFF_TUN | libc::IFF_NO_PI | flags).try_into()?;
         // SAFETY: TUNSETIFF reads and writes the `ifreq` that its argument points to, which
         // outlives the call.
         unsafe { tun_set_iff(queue.as_raw_fd(), (&raw mut request) as libc::c_ulong) }

@@ -9,6 +9,7 @@ pub mod pending;
 mod protocols;
 mod races;
 mod refused;
+mod together;
 mod unparsable;
 
 use anyhow::Result;
@@ -25,6 +26,7 @@ pub fn register(registry: &mut Registry) {
     protocols::register(registry);
     races::register(registry);
     refused::register(registry);
+    together::register(registry);
     unparsable::register(registry);
 }
 

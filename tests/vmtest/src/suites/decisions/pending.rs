@@ -66,7 +66,7 @@ fn forgotten_on_the_same_cpu(lab: &mut Lab) -> Result<()> {
     over_of_two_in_one_jiffy(lab, [0, 0], 1..=2000)?.may_differ(0, 1, StaleWithinJiffy)
 }
 
-/// Two jiffies later, so does a look-up anywhere.
+/// After a grace period, so does a look-up anywhere.
 fn forgotten_on_another_cpu(lab: &mut Lab) -> Result<()> {
     install(lab)?;
     let [a, b] = lab.flows();
