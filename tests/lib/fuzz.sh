@@ -35,6 +35,7 @@ fuzz() {
         -artifact_prefix="$corpus/" "$found" "$corpus" &>"$log" || fail "$(<"$log")"
     tail -n 8 "$log"
     all=$(covered DONE "$log")
+    [[ $seen && $all ]] || fail "libFuzzer does not tell how much it has covered"
     # Else fuzzing begins with less than it could: `-set_cover_merge=1` makes a better corpus.
     ((seen * 100 >= all * 90)) || fail "of $all branches, the corpus of $2 comes upon $seen only"
 }
