@@ -27,11 +27,13 @@ pub struct Packets {
     family: Family,
     destination: IpAddr,
     corpus: Vec<&'static [u8]>,
+    /// First packets of connections that there are.
+    tracked: Vec<Vec<u8>>,
 }
 
 impl Packets {
-    /// To this address.
-    pub fn new(family: Family, destination: IpAddr) -> Self {
+    /// To this address, and at times about these connections.
+    pub fn new(family: Family, destination: IpAddr, tracked: Vec<Vec<u8>>) -> Self {
         let mut files: Vec<_> = CORPUS.files().collect();
         // The order of a directory is none.
         files.sort_by_key(|file| file.path());
@@ -44,6 +46,7 @@ impl Packets {
             family,
             destination,
             corpus,
+            tracked,
         }
     }
 
@@ -107,9 +110,16 @@ impl Packets {
         }
     }
 
-    /// An ICMP error about a packet.
+    /// An ICMP error about a packet, or about an answer to one: that may belong to a connection.
     fn quote(&self, rng: &mut Rng, about: &[u8]) -> Vec<u8> {
-        let about = &about[..rng.usize(..=about.len())];
+        let mut about = match rng.choice(&self.tracked) {
+            Some(tracked) if rng.bool() => tracked.clone(),
+            _ => about.to_vec(),
+        };
+        if rng.bool() {
+            turn_round(&mut about);
+        }
+        about.truncate(rng.usize(..=about.len() * 2));
         let kind = match self.family {
             Family::Ipv4 => [3, 4, 5, 11, 12][rng.usize(..5)],
             Family::Ipv6 => rng.u8(1..=4),
@@ -165,6 +175,21 @@ fn header_length(packet: &[u8]) -> usize {
         _ => smallest_header(Family::Ipv6),
     }
     .min(packet.len())
+}
+
+/// Exchanges source and destination, of the ports, too.
+fn turn_round(packet: &mut [u8]) {
+    let at = header_length(packet);
+    let addresses = match packet.first() {
+        Some(first) if first >> 4 == 4 => 12..20,
+        _ => 8..40,
+    };
+    for range in [addresses, at..at + 4] {
+        if let Some(both) = packet.get_mut(range) {
+            let (one, other) = both.split_at_mut(both.len() / 2);
+            one.swap_with_slice(other);
+        }
+    }
 }
 
 /// Has the header be what it takes to be looked at any further.

@@ -106,6 +106,23 @@ pub fn echo_request(from: IpAddr, to: IpAddr, id: u16) -> Result<Vec<u8>> {
     Ok(bytes)
 }
 
+/// What says that the port of a packet is unreachable.
+pub fn unreachable(from: IpAddr, to: IpAddr, about: &[u8]) -> Result<Vec<u8>> {
+    const IPV4: [u8; 2] = [3, 3];
+    const IPV6: [u8; 2] = [1, 4];
+    let mut bytes = Vec::new();
+    let ip = ip(from, to)?;
+    match from {
+        IpAddr::V4(_) => ip
+            .icmpv4_raw(IPV4[0], IPV4[1], [0; 4])
+            .write(&mut bytes, about)?,
+        IpAddr::V6(_) => ip
+            .icmpv6_raw(IPV6[0], IPV6[1], [0; 4])
+            .write(&mut bytes, about)?,
+    }
+    Ok(bytes)
+}
+
 /// The first packet of an SCTP association.
 pub fn sctp_init(from: SocketAddr, to: SocketAddr) -> Result<Vec<u8>> {
     const INIT: u8 = 1;

@@ -6,7 +6,9 @@ use anyhow::Result;
 use etherparse::IpNumber;
 
 use super::each;
+use crate::conntrack;
 use crate::decision::Verdict::{Over, Under};
+use crate::difference::Difference;
 use crate::lab::Lab;
 use crate::net::address;
 use crate::net::packet;
@@ -18,6 +20,13 @@ pub fn register(registry: &mut Registry) {
     // The transport of the variant plays no part.
     let variants = || Variant::all().filter(|variant| variant.transport == Transport::Udp);
     each(registry, "protocol/icmp", Path::Wire, variants(), icmp);
+    each(
+        registry,
+        "protocol/icmp_error",
+        Path::Wire,
+        variants(),
+        icmp_error,
+    );
     each(registry, "protocol/sctp", Path::Wire, variants(), sctp);
     each(
         registry,
@@ -48,6 +57,35 @@ fn icmp(lab: &mut Lab) -> Result<()> {
     lab.decide("the same", &flow, &first)?.is(Under)?;
     lab.decide("another identifier", &flow, &second)?.is(Over)?;
     lab.decide("another client", &flow, &other)?.is(Under)
+}
+
+/// An ICMP error belongs to the connection that it is about, and that counts for whoever sends it.
+fn icmp_error(lab: &mut Lab) -> Result<()> {
+    let [mut a, b] = lab.flows();
+    let (client, server) = (a.tuple.source.ip(), a.tuple.destination.ip());
+    let router = lab.flow_of(2);
+    lab.install(limit(1).of("-i tun0").target(Target::Drop))?;
+    lab.open(&a)?.is(Under)?;
+    lab.answer(&mut a)?;
+    let from_client = packet::unreachable(client, server, &a.answer()?)?;
+    lab.decide("about an answer", &a, &from_client)?.is(Under)?;
+    lab.open(&b)?.is(Over)?;
+    lab.settle()?;
+    lab.decide("about an answer", &a, &from_client)?.differs(
+        Under,
+        Over,
+        Difference::RefusedAttemptsCounted,
+    )?;
+
+    let from_router = packet::unreachable(router.tuple.source.ip(), server, &a.answer()?)?;
+    lab.decide("from a router", &router, &from_router)?
+        .is(Under)?;
+    lab.open(&router)?.is(Over)?;
+    conntrack::delete(&a.tuple)?;
+    lab.settle()?;
+    lab.open(&router)?.is(Under)?;
+    // It belongs to none any more, and is taken for the first packet of one.
+    lab.decide("about none", &b, &from_client)?.is(Under)
 }
 
 fn sctp(lab: &mut Lab) -> Result<()> {

@@ -5,7 +5,7 @@
 
 use std::net::IpAddr;
 
-use anyhow::{ensure, Context, Result};
+use anyhow::{bail, ensure, Context, Result};
 use fastrand::Rng;
 
 use super::VARIANTS;
@@ -44,7 +44,7 @@ const fn site(table: &'static str, chain: Chain) -> Site {
     }
 }
 
-const SITES: [Site; 7] = [
+const SITES: [Site; 9] = [
     site("raw", Chain::Prerouting),
     Site {
         before: Some("-j CT --notrack"),
@@ -57,10 +57,23 @@ const SITES: [Site; 7] = [
         ..site("raw", Chain::Prerouting)
     },
     site("mangle", Chain::Prerouting),
+    Site {
+        before: Some("-j CT --notrack"),
+        zone: None,
+        ..site("mangle", Chain::Prerouting)
+    },
     site("mangle", Chain::Forward),
     site("filter", Chain::Input),
+    Site {
+        before: Some("-j CT --notrack"),
+        zone: None,
+        ..site("filter", Chain::Input)
+    },
     site("filter", Chain::Forward),
 ];
+
+/// Counts errors about connections.
+const RELATED: &str = "-m conntrack --ctstate RELATED";
 
 const LIMIT: u32 = 2;
 /// One whom no packet made by chance comes from.
@@ -171,9 +184,10 @@ impl Round {
         link::forward(family)?;
         let rule = limit(LIMIT).of("-i tun0").target(Target::Drop);
         let before = site.before.into_iter();
-        let others = before.fold(Ruleset::default(), |rules, rule| {
-            rules.append("raw", Chain::Prerouting, rule)
-        });
+        let others = before.fold(
+            Ruleset::default().append("mangle", Chain::Prerouting, RELATED),
+            |rules, rule| rules.append("raw", Chain::Prerouting, rule),
+        );
         lab.install_at(site.table, site.chain, rule, others)?;
         let checksums = rng.bool();
         let value = u8::from(checksums).to_string();
@@ -190,14 +204,16 @@ impl Round {
             flow.tuple.destination.set_ip(destination);
             flow
         };
+        let admitted = [flow(), flow()];
+        let tracked = admitted.iter().map(Flow::first).collect::<Result<_>>()?;
         Ok(Self {
-            admitted: [flow(), flow()],
             refused: flow(),
+            admitted,
             tun: lab.outside.tun()?,
             lab,
             site,
             checksums,
-            packets: Packets::new(family, destination),
+            packets: Packets::new(family, destination, tracked),
             client: address::client(family, Path::Wire, CLIENT),
             sent: Sent::default(),
             counted: Counted::default(),
@@ -252,13 +268,22 @@ impl Round {
         system::settle()?;
         let start = self.lab.counters()?;
         let mut sent = Sent::default();
+        let mut earlier = (start, Sent::default());
         for batch in packets.chunks(BATCH) {
             let before = self.lab.counters()?;
             let of_batch = self.send(batch)?;
             sent.add(of_batch);
-            // Unless a packet of the batch before came late, this tells of a mistake.
-            if !Counted::between(before, self.lab.counters()?).is_of(of_batch) {
-                sent.add(self.send_each(batch)?);
+            let (before_both, mut of_both) = std::mem::replace(&mut earlier, (before, of_batch));
+            if Counted::between(before, self.lab.counters()?).is_of(of_batch) {
+                continue;
+            }
+            // Unless a packet of the batch before came late, that is a mistake.
+            system::settle()?;
+            of_both.add(of_batch);
+            let of_both_counted = Counted::between(before_both, self.lab.counters()?);
+            if !of_both_counted.is_of(of_both) {
+                self.send_each(batch)?;
+                bail!("{of_both_counted:?} of {of_both:?}, but not again");
             }
         }
         system::settle()?;
@@ -279,8 +304,7 @@ impl Round {
     }
 
     /// The same again, to see which packet it was.
-    fn send_each(&self, packets: &[Vec<u8>]) -> Result<Sent> {
-        let mut all = Sent::default();
+    fn send_each(&self, packets: &[Vec<u8>]) -> Result<()> {
         for packet in packets {
             system::settle()?;
             let before = self.lab.counters()?;
@@ -288,9 +312,8 @@ impl Round {
             system::settle()?;
             let counted = Counted::between(before, self.lab.counters()?);
             ensure!(counted.is_of(sent), "{counted:?} of {}", Hex(packet));
-            all.add(sent);
         }
-        Ok(all)
+        Ok(())
     }
 
     /// The device takes IP only, and nobody else plays the client.
@@ -320,6 +343,11 @@ impl Round {
         ensure!(went_on > 0 && dropped > 0, "{:?}", self.counted);
         let counts = self.site.zone.is_some() && !self.checksums;
         ensure!(over > 0 || !counts, "{:?}", self.counted);
+        let related = self.lab.iptables().packets("mangle", Chain::Prerouting)?;
+        ensure!(
+            related.first().is_some_and(|&related| related > 0) || !counts,
+            "no packet was about a connection"
+        );
         Ok(())
     }
 }
