@@ -36,7 +36,7 @@ modules:
 clippy:
 	@scripts/check-kernel $(KDIR) $(RUSTC)
 	@$(if $(MO),mkdir -p $(MO))
-	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings modules
+	+$(kbuild) CLIPPY=1 KRUSTFLAGS=-Dwarnings KCFLAGS=-Werror modules
 
 # The kernel's build system leaves depmod out where there is no System.map, as in
 # the headers of most distributions.
