@@ -136,6 +136,7 @@ impl Selection {
         if self.pairs {
             cover::retain(&mut cases);
         }
+        system::be_patient(self.patience);
         for case in &mut cases {
             case.timeout *= self.patience;
         }

@@ -4,7 +4,7 @@
 
 use std::io::{self, Write};
 use std::process::{Command, Output, Stdio};
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, Ordering};
 use std::sync::Barrier;
 use std::thread;
 use std::time::{Duration, Instant};
@@ -147,21 +147,32 @@ fn wait_for_grace_period() -> Result<()> {
     Ok(())
 }
 
-/// Polls until `done` says so.
-pub fn wait_until(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
-    const PATIENCE: Duration = Duration::from_secs(8);
-    wait_for(PATIENCE, what, done)
+/// How many times as long as usual whatever happens may take.
+static PATIENCE: AtomicU32 = AtomicU32::new(1);
+
+pub fn be_patient(times: u32) {
+    PATIENCE.store(times, Ordering::Relaxed);
 }
 
-/// The same with another patience.
-pub fn wait_for(
-    patience: Duration,
-    what: &str,
-    mut done: impl FnMut() -> Result<bool>,
-) -> Result<()> {
+/// So long, or longer where everything takes longer.
+pub fn patience(usual: Duration) -> Duration {
+    usual * PATIENCE.load(Ordering::Relaxed)
+}
+
+/// Polls until `done` says so.
+pub fn wait_until(what: &str, done: impl FnMut() -> Result<bool>) -> Result<()> {
+    const USUAL: Duration = Duration::from_secs(8);
+    wait_for(USUAL, what, done)
+}
+
+/// The same with another [`patience`].
+pub fn wait_for(usual: Duration, what: &str, mut done: impl FnMut() -> Result<bool>) -> Result<()> {
     let start = Instant::now();
     while !done()? {
-        ensure!(start.elapsed() < patience, "waited in vain until {what}");
+        ensure!(
+            start.elapsed() < patience(usual),
+            "waited in vain until {what}"
+        );
         thread::sleep(Duration::from_millis(1));
     }
     Ok(())

@@ -67,12 +67,12 @@ impl Lab {
         mut attempt: impl FnMut(&mut Self, u16) -> Result<Option<T>>,
     ) -> Result<Series<T>> {
         const TIMES: usize = 3;
-        const PATIENCE: Duration = Duration::from_secs(15);
+        const USUAL: Duration = Duration::from_secs(15);
         let start = Instant::now();
         let mut values = Vec::new();
         for client in clients {
             ensure!(
-                start.elapsed() < PATIENCE,
+                start.elapsed() < system::patience(USUAL),
                 "{what}: no attempt was in time: this machine is too slow"
             );
             if let Some(value) = attempt(self, client)? {
