@@ -95,8 +95,8 @@ pub struct History {
 
 impl History {
     /// The same with numbers that the engine is made for: as many threads as it tells apart, and
-    /// [`TOGETHER`], no
-    /// pause so long that it would have swept meanwhile, and not so much that it takes long.
+    /// [`TOGETHER`], no pause so long that it would have swept meanwhile, and not so much that it
+    /// takes long.
     pub fn within_bounds(mut self) -> Self {
         const LIMIT: u32 = 30;
         const JIFFIES: u32 = 1000;

@@ -137,9 +137,14 @@ fn weigh(world: &World, name: Name, seen: Seen, thread: ThreadId) -> [bool; 2] {
         Some(_) => [false, world.has_just_changed(name)],
         None if is_pending => match seen.by {
             Some(by) if by == thread => [false, world.has_just_changed(name)],
-            _ if world.ends_meanwhile(seen.grace_period) => [world.is_travelling(name), true],
-            // The thread that has seen it knows, if it has looked up anything since.
-            Some(by) if !world.has_gone_on(by, seen.turn) => [!seen.was_tracked, true],
+            // The thread that has seen it knows, if it has looked up anything since; and so does
+            // anybody once the grace period has ended.
+            Some(by)
+                if !world.has_gone_on(by, seen.turn)
+                    && !world.ends_meanwhile(seen.grace_period) =>
+            {
+                [!seen.was_tracked, true]
+            }
             _ => [world.is_travelling(name), true],
         },
         None => [false, world.has_just_changed(name)],

@@ -93,153 +93,119 @@ proptest! {
     }
 }
 
-/// A packet tells that its connection, which was one too many, is assured: from then on it counts,
-/// also in a jiffy in which all of its key were looked up before.
-#[test]
-fn assured_as_its_packet_tells() {
+/// A packet from outside, which the rule refuses over the limit.
+fn packet(connection: ConnectionId, thread: ThreadId) -> Event {
+    let rules = Rules {
+        refuse: true,
+        drop: false,
+    };
+    Event::Packet {
+        key: 0,
+        connection,
+        thread,
+        rules,
+    }
+}
+
+/// One that conntrack has confirmed, and that is let through in any case.
+fn loopback(connection: ConnectionId) -> Event {
     let rules = Rules {
         refuse: false,
         drop: false,
     };
-    let (key, thread) = (0, 0);
-    let packet = |connection| Event::Loopback {
-        key,
+    Event::Loopback {
+        key: 0,
         connection,
-        thread,
+        thread: 0,
         rules,
-    };
-    let close = |connection| Event::Close { key, connection };
-    let events = vec![
-        packet(0),
-        packet(1),
-        packet(2),
-        // One too many.
-        packet(3),
-        close(0),
-        close(1),
-        // It looks up what is left.
-        Event::Sweep { count: 1 },
-        Event::Sweep { count: 9 },
-        Event::Assure { key, connection: 3 },
-        packet(3),
-        // As many as may be.
-        packet(4),
-        packet(5),
-    ];
+    }
+}
+
+fn run_events(limit: u32, start: u32, events: Vec<Event>) {
     run(&History {
-        limit: 3,
-        start: 1,
+        limit,
+        start,
         collide: false,
         allocations: None,
         events,
     });
 }
 
+/// A packet tells that its connection, which was one too many, is assured: from then on it counts,
+/// also in a jiffy in which all of its key were looked up before.
+#[test]
+fn assured_as_its_packet_tells() {
+    let close = |connection| Event::Close { key: 0, connection };
+    let events = vec![
+        loopback(0),
+        loopback(1),
+        loopback(2),
+        // One too many.
+        loopback(3),
+        close(0),
+        close(1),
+        // It looks up what is left.
+        Event::Sweep { count: 1 },
+        Event::Sweep { count: 9 },
+        Event::Assure {
+            key: 0,
+            connection: 3,
+        },
+        loopback(3),
+        // As many as may be.
+        loopback(4),
+        loopback(5),
+    ];
+    run_events(3, 1, events);
+}
+
 /// Of two grace periods, one that has begun and the next one, neither is over.
 #[test]
 fn held_up_for_two_grace_periods() {
-    let rules = Rules {
-        refuse: true,
-        drop: false,
-    };
-    let packet = |connection: ConnectionId| Event::Packet {
-        key: 0,
-        connection,
-        thread: connection as ThreadId,
-        rules,
-    };
-    run(&History {
-        limit: 1,
-        start: 1,
-        collide: false,
-        allocations: None,
-        events: vec![
-            packet(0),
-            Event::Rcu,
-            Event::Tick { jiffies: 500 },
-            packet(1),
-            packet(2),
-            Event::Rcu,
-            packet(3),
-        ],
-    });
+    let events = vec![
+        packet(0, 0),
+        Event::Rcu,
+        Event::Tick { jiffies: 500 },
+        packet(1, 1),
+        packet(2, 2),
+        Event::Rcu,
+        packet(3, 3),
+    ];
+    run_events(1, 1, events);
 }
 
 /// In the jiffy that is called 0, too, a key is looked up that never was before.
 #[test]
 fn ended_before_the_clock_wraps() {
-    let (key, thread) = (0, 0);
-    let rules = Rules {
-        refuse: false,
-        drop: false,
-    };
-    let packet = |connection| Event::Loopback {
-        key,
-        connection,
-        thread,
-        rules,
-    };
-    run(&History {
-        limit: 2,
-        start: u32::MAX,
-        collide: false,
-        allocations: None,
-        events: vec![
-            packet(0),
-            packet(1),
-            Event::Expire { key, connection: 1 },
-            Event::Tick { jiffies: 1 },
-            packet(2),
-        ],
-    });
+    let events = vec![
+        loopback(0),
+        loopback(1),
+        Event::Expire {
+            key: 0,
+            connection: 1,
+        },
+        Event::Tick { jiffies: 1 },
+        loopback(2),
+    ];
+    run_events(2, u32::MAX, events);
 }
 
 /// A grace period ends right after a look-up that has not found the connection for which it waits.
 #[test]
 fn confirmed_after_it_was_looked_up() {
-    let rules = Rules {
-        refuse: true,
-        drop: false,
-    };
-    let packet = |connection: ConnectionId| Event::Packet {
-        key: 0,
-        connection,
-        thread: connection as ThreadId,
-        rules,
-    };
-    run(&History {
-        limit: 1,
-        start: 1,
-        collide: false,
-        allocations: None,
-        events: vec![
-            packet(0),
-            Event::Rcu,
-            Event::RcuMeanwhile,
-            packet(1),
-            packet(2),
-        ],
-    });
+    let events = vec![
+        packet(0, 0),
+        Event::Rcu,
+        Event::RcuMeanwhile,
+        packet(1, 1),
+        packet(2, 2),
+    ];
+    run_events(1, 1, events);
 }
 
 /// What is received together goes through a hook together, before the first one goes any further.
 #[test]
 fn handled_together() {
-    let rules = Rules {
-        refuse: true,
-        drop: false,
-    };
-    let packet = |connection| Event::Packet {
-        key: 0,
-        connection,
-        thread: TOGETHER,
-        rules,
-    };
-    run(&History {
-        limit: 1,
-        start: 1,
-        collide: false,
-        allocations: None,
-        events: vec![packet(0), packet(1), packet(2)],
-    });
+    let events = (0..3).map(|connection| packet(connection, TOGETHER));
+    run_events(1, 1, events.collect());
 }

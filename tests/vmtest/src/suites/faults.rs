@@ -28,6 +28,7 @@ use nix::errno::Errno;
 
 use crate::decision::Verdict::{Dropped, Over, Under};
 use crate::failslab::{self, Large, Nth};
+use crate::flow::Flow;
 use crate::lab::Lab;
 use crate::module::{self, Reload};
 use crate::net::link;
@@ -93,7 +94,7 @@ fn loading(module: Module) -> Result<()> {
         match loaded {
             Ok(()) => Netns::new()?.within(|| {
                 let mut lab = Lab::new(module, VARIANT, Path::Wire)?;
-                works(&mut lab)
+                works(&mut lab).map(drop)
             })?,
             Err(error) => {
                 let no_memory = error.downcast_ref() == Some(&Errno::ENOMEM);
@@ -112,25 +113,23 @@ fn loading(module: Module) -> Result<()> {
     Ok(())
 }
 
-fn works(lab: &mut Lab) -> Result<()> {
+/// A rule lets one connection in, and refuses another one. Returns both.
+fn works(lab: &mut Lab) -> Result<[Flow; 2]> {
     lab.install(limit(1).target(Target::Drop))?;
     let [a, b] = lab.flows();
     lab.open(&a)?.is(Under)?;
-    lab.open(&b)?.is(Over)
+    lab.open(&b)?.is(Over)?;
+    Ok([a, b])
 }
 
 /// Without memory for another rule, those that there are go on; and nothing holds conntrack that would
 /// not let it go.
 fn rule(lab: &mut Lab) -> Result<()> {
-    let rule = limit(1).target(Target::Drop);
-    lab.install(rule)?;
-    let [a, b] = lab.flows();
-    lab.open(&a)?.is(Under)?;
-    lab.open(&b)?.is(Over)?;
+    let [a, b] = works(lab)?;
     lab.check_tracked(&a, true)?;
 
     let large = Large::fail_next()?;
-    let made = lab.install(rule);
+    let made = lab.install(limit(1).target(Target::Drop));
     ensure!(large.has_failed()?, "the rule is small");
     drop(large);
     let Err(error) = made else {

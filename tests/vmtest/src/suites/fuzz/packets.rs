@@ -44,31 +44,28 @@ const fn site(table: &'static str, chain: Chain) -> Site {
     }
 }
 
-const SITES: [Site; 9] = [
-    site("raw", Chain::Prerouting),
+/// The same where conntrack has nothing of it.
+const fn untracked(table: &'static str, chain: Chain) -> Site {
     Site {
         before: Some("-j CT --notrack"),
         zone: None,
-        ..site("raw", Chain::Prerouting)
-    },
+        ..site(table, chain)
+    }
+}
+
+const SITES: [Site; 9] = [
+    site("raw", Chain::Prerouting),
+    untracked("raw", Chain::Prerouting),
     Site {
         before: Some("-j CT --zone 7"),
         zone: Some(7),
         ..site("raw", Chain::Prerouting)
     },
     site("mangle", Chain::Prerouting),
-    Site {
-        before: Some("-j CT --notrack"),
-        zone: None,
-        ..site("mangle", Chain::Prerouting)
-    },
+    untracked("mangle", Chain::Prerouting),
     site("mangle", Chain::Forward),
     site("filter", Chain::Input),
-    Site {
-        before: Some("-j CT --notrack"),
-        zone: None,
-        ..site("filter", Chain::Input)
-    },
+    untracked("filter", Chain::Input),
     site("filter", Chain::Forward),
 ];
 
