@@ -196,6 +196,12 @@ unsafe extern "C" fn translate<F: Registered>(
     xl: *mut xt_xlate,
     params: *const xt_xlate_mt_params,
 ) -> c_int {
+    // SAFETY: `xl` is what a translation is collected in.
+    if u32::from(unsafe { xt_xlate_get_family(xl) }) == NFPROTO_UNSPEC {
+        // `nft list` asks, which sets no family and prints no sets: the statement would name one that
+        // is not there. Told that there is no translation, it prints `xt match "connlimit"`.
+        return 0;
+    }
     // SAFETY: iptables hands in matches of the extension that it asks.
     let (rule, _) = unsafe { rule_in(F::FAMILY, (*params).match_) };
     let number = NEXT_SET.fetch_add(1, Ordering::Relaxed);

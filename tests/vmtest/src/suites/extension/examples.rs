@@ -17,6 +17,9 @@ use crate::variant::{Family, FrontEnd};
 const MANUAL: &str = include_str!("../../../../../libxt_connlimit/libxt_connlimit.8");
 const HELP: &str = include_str!("../../../../../libxt_connlimit/src/help.txt");
 
+/// `XTABLES_LIBDIR` for the programs of this system, which are those of trixie.
+const OURS_FIRST: &str = "/root/releases/trixie/extension:/usr/lib/x86_64-linux-gnu/xtables";
+
 pub fn register(registry: &mut Registry) {
     for front_end in FrontEnd::ALL {
         registry.add(format!("extension/manual/{front_end}"), move |_| {
@@ -31,6 +34,9 @@ pub fn register(registry: &mut Registry) {
             format!("extension/nft_takes_translation/{family}"),
             move |_| nft_takes_translation(family),
         );
+        registry.add(format!("extension/nft_lists/{family}"), move |_| {
+            nft_lists(family)
+        });
     }
 }
 
@@ -39,13 +45,12 @@ fn shell(front_end: FrontEnd, command: &str) -> Result<()> {
     let command = command
         .replacen("ip6tables ", &format!("ip6tables-{front_end} "), 1)
         .replacen("iptables ", &format!("iptables-{front_end} "), 1);
-    let path = "/root/releases/trixie/extension:/usr/lib/x86_64-linux-gnu/xtables";
     let lock = format!("/run/xtables-{}.lock", std::process::id());
     system::run_with_env(
         "sh",
         &["-ec", &command],
         "",
-        &[("XTABLES_LIBDIR", path), ("XTABLES_LOCKFILE", &lock)],
+        &[("XTABLES_LIBDIR", OURS_FIRST), ("XTABLES_LOCKFILE", &lock)],
     )
     .map(drop)
 }
@@ -100,5 +105,19 @@ fn nft_takes_translation(family: Family) -> Result<()> {
         ensure!(script.matches("@connlimit").count() > 200, "{script}");
         system::run("nft", &["-c", "-f", "-"], &script).with_context(|| format!("{release:?}"))?;
     }
+    Ok(())
+}
+
+/// nft asks the extension what to print for the rules that iptables has made. A translation without
+/// the set that it names would be a dump that nobody can load, and that seems whole.
+fn nft_lists(family: Family) -> Result<()> {
+    let programs = Programs::new(Release::Trixie, FrontEnd::Nft, family);
+    let rule = "-A INPUT -p tcp -m connlimit --connlimit-above 25 -j DROP";
+    programs.restore(Extension::Ours, &[rule.to_owned()])?;
+    let stock = system::run("nft", &["list", "ruleset"], "")?;
+    ensure!(stock.contains("xt match \"connlimit\""), "{stock}");
+    let path = [("XTABLES_LIBDIR", OURS_FIRST)];
+    let ours = system::run_with_env("nft", &["list", "ruleset"], "", &path)?;
+    ensure!(ours == stock, "ours: {ours}\nstock: {stock}");
     Ok(())
 }
