@@ -198,7 +198,9 @@ impl fmt::Display for Refusal<'_> {
             Refusal::Inverted(option) => write!(f, "option {option} cannot be inverted."),
             Refusal::NoDirection(option) => write!(
                 f,
-                "option {option} needs a kernel that has revision 1 of the match"
+                "the kernel has no revision 1 of the match, which option {option} needs: most \
+                 likely no match is loaded at all. `modprobe xt_connlimit` loads one, or says why \
+                 it cannot"
             ),
             Refusal::Together(option, other) => {
                 write!(f, "option {option} cannot be used together with {other}.")
@@ -265,7 +267,9 @@ mod tests {
         }
         assert_eq!(
             refusal(Revision::Zero, Taken(0), Opt::Daddr, given(b"")),
-            "connlimit: option \"--connlimit-daddr\" needs a kernel that has revision 1 of the match"
+            "connlimit: the kernel has no revision 1 of the match, which option \"--connlimit-daddr\" \
+             needs: most likely no match is loaded at all. `modprobe xt_connlimit` loads one, or \
+             says why it cannot"
         );
     }
 
