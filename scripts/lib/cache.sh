@@ -66,6 +66,19 @@ make_entry() {
     sync --file-system "$dir.partial"
     mv "$dir.partial" "$dir"
     prune_entries "$name"
+    tell_size "$dir"
+}
+
+# megabytes DIR
+megabytes() { du -s --block-size=1M "$1" | cut -f 1; }
+
+# tell_size ENTRY: where it is one that somebody may want the space of.
+tell_size() {
+    local size
+    size=$(megabytes "$1")
+    if ((size < 100)); then return; fi
+    say "it takes $size MB; all that is kept in $cache_dir takes $(megabytes "$cache_dir") MB" \
+        "(scripts/cache shows it, and empties it)"
 }
 
 # prune_entries NAME: entries that nobody has used for a week go, but for the two newest.
