@@ -22,6 +22,13 @@ die() {
     exit "$die_status"
 }
 
+# offer_help ARGUMENT...: for -h and --help, what the script says about itself at its beginning.
+offer_help() {
+    case ${1-} in
+    -h | --help) sed -n '4,/^$/s/^# \{0,1\}//p' "$0" && exit ;;
+    esac
+}
+
 # elapsed SINCE: whole seconds since $SECONDS was SINCE, as "42 s" or "2 min 5 s".
 elapsed() {
     local s=$((SECONDS - $1))

@@ -39,10 +39,14 @@ choose_kernel() {
         return
     fi
     mirror=$(debian_mirror)
+    if [[ $wanted_release ]] && dpkg --compare-versions "$wanted_release" lt "$oldest_kernel"; then
+        die "kernel $wanted_release is too old: this needs Debian's $oldest_kernel or later$(way_to_newer_kernel)"
+    fi
     # In a condition, so that the one thing that may fail here, the network, can be told apart.
     if found=$(look_up_kernel "$mirror" "$suite"); then
         read -r kernel_release kernel_version <<<"$found"
-        [[ $found ]] || die "$suite on $mirror offers no kernel ${wanted_release:-for the cloud}"
+        [[ $found ]] ||
+            die "$suite on $mirror offers no kernel ${wanted_release:-for the cloud}$(way_to_newer_kernel)"
         dpkg --compare-versions "$kernel_version" ge "$oldest_kernel" ||
             die "$suite on $mirror offers kernel $kernel_version; this needs $oldest_kernel or later"
         mkdir -p "$cache_dir"
@@ -54,6 +58,21 @@ choose_kernel() {
     else
         die "the Debian mirror $mirror cannot be reached, and nothing has been prepared before: this needs the network once"
     fi
+}
+
+# way_to_newer_kernel: how this machine gets one that there can be a module for, as the rest of a message.
+way_to_newer_kernel() {
+    local flavour=amd64
+    if [[ $(host_codename) != trixie ]]; then
+        printf ', as trixie-backports and forky have them: upgrade this machine to one of these'
+        return
+    fi
+    if [[ $wanted_release =~ (cloud|rt)-amd64$ ]]; then flavour=${BASH_REMATCH[0]}; fi
+    cat <<END
+. These two commands install one; then boot it, and begin again:
+    echo 'deb $mirror trixie-backports main' >/etc/apt/sources.list.d/trixie-backports.list
+    apt update && apt install -t trixie-backports linux-image-$flavour
+END
 }
 
 # look_up_kernel MIRROR SUITE: prints release and package version. An apt with its own state directory

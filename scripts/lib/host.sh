@@ -13,14 +13,27 @@ check_host() {
     local arch
     arch=$(dpkg --print-architecture)
     [[ $arch == amd64 ]] || die "the VM runs Debian's amd64 kernel; this machine is $arch"
-    unshare --mount --pid --fork true 2>/dev/null ||
-        die "this machine does not let root make mount namespaces (is this a container without privileges?)"
+    check_namespaces
 }
+
+# check_namespaces: those that the build root is entered in. A namespace begins with making the root's
+# mounts its own: a root that is none, as that of a chroot, cannot be.
+check_namespaces() {
+    if unshare --mount --pid --fork true 2>/dev/null; then return; fi
+    if unshare --mount --pid --fork --propagation unchanged true 2>/dev/null; then
+        die "the root directory is no mount point here: where this is a chroot, leave it," \
+            "\`mount --bind DIR DIR\` with DIR for its directory, and enter it again"
+    fi
+    die "this machine does not let root make mount namespaces (is this a container without privileges?)"
+}
+
+# host_codename: of the Debian that this is.
+host_codename() { (. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}"); }
 
 # debian_mirror: the mirror that the host's own apt uses for Debian itself.
 debian_mirror() {
     local codename release uri found=
-    codename=$(. /etc/os-release && printf '%s' "${VERSION_CODENAME:-}")
+    codename=$(host_codename)
     # shellcheck disable=SC2016 # apt-get expands this
     local format='$(RELEASE) $(REPO_URI)'
     while read -r release uri; do
@@ -41,17 +54,24 @@ apt_settings() {
     apt-config dump | grep -E '^Acquire::((http|https|ftp)::|Check-Valid-Until |Check-Date |Retries )' || true
 }
 
-# need_program NAME: install the package of this name on the host, if it is missing.
+# need_program NAME: install the package of this name on the host, if it is missing. It is marked as one
+# that nobody has asked for, as those that it needs are.
 need_program() {
-    local log=$cache_dir/install.log
+    local log=$cache_dir/install.log before
     if command -v "$1" >/dev/null; then return; fi
-    say "installing on this machine: $1"
+    say "installing on this machine: $1 and what it needs"
+    before=$(installed_packages)
     # Fails where apt-get update was never run, or so long ago that the mirror has moved on.
     if ! install_package "$1" &>"$log"; then
         quietly "$log" apt-get update
         quietly "$log" install_package "$1"
     fi
+    quietly "$log" apt-mark auto "$1"
+    say "installed: $(comm -13 <(printf '%s\n' "$before") <(installed_packages) | xargs)" \
+        "(\`apt autoremove\` takes them away again)"
 }
+
+installed_packages() { dpkg-query --show --showformat '${Package}\n' | LC_ALL=C sort -u; }
 
 install_package() {
     DEBIAN_FRONTEND=noninteractive apt-get install --yes --no-install-recommends "$1" </dev/null
