@@ -26,6 +26,8 @@ mod statistics;
 mod sync;
 #[path = "rust/table.rs"]
 mod table;
+#[path = "rust/version.rs"]
+mod version;
 
 use core::{
     marker::PhantomData,
