@@ -14,6 +14,10 @@ MO ?=
 DESTDIR ?=
 INSTALL_MOD_PATH ?= $(DESTDIR)
 
+# What debuggers read is most of a module. The kernel's build system takes 1 for --strip-debug, and
+# compresses as the kernel's own modules are.
+INSTALL_MOD_STRIP ?= 1
+
 prefix ?= /usr/local
 mandir ?= $(prefix)/share/man
 
@@ -22,8 +26,13 @@ xtlibdir = $(shell pkg-config --variable=xtlibdir xtables)
 need_xtlibdir = test -n "$(xtlibdir)" || \
 	{ echo "pkg-config does not know xtables: is libxtables-dev installed?" >&2; exit 1; }
 
+# There, nothing is to be installed, or taken away, for a kernel without a name.
+need_release = test -n "$(release)" || \
+	{ echo "$(KDIR) does not say which kernel it is for: name one by KDIR=DIR." \
+	"(scripts/install --uninstall takes away what is installed, for all kernels.)" >&2; exit 1; }
+
 extension_so = $(or $(MO),libxt_connlimit)/libxt_connlimit.so
-release = $(shell cat $(KDIR)/include/config/kernel.release)
+release = $(shell cat $(KDIR)/include/config/kernel.release 2>/dev/null)
 
 kbuild = $(MAKE) -C $(KDIR) M=$(CURDIR) $(if $(MO),MO=$(abspath $(MO))) \
 	$(shell scripts/kernel-variables $(KDIR))
@@ -41,16 +50,19 @@ clippy:
 # The kernel's build system leaves depmod out where there is no System.map, as in
 # the headers of most distributions.
 #
-# In-tree xt_connlimit answers to the same aliases: without the second file
-# `iptables -m connlimit` would load both, and which one serves a rule would
-# depend on which came last.
+# In-tree xt_connlimit answers to the same aliases: scripts/modprobe.conf says
+# which one is loaded. What is compressed otherwise would stay beside the new one.
 modules_install:
 	@scripts/check-kernel $(KDIR) $(RUSTC)
-	+$(kbuild) DEPMOD=true INSTALL_MOD_PATH=$(INSTALL_MOD_PATH) modules_install
+	@$(need_release)
+	rm -f $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/xt_connlimit_rs.ko*
+	+$(kbuild) DEPMOD=true INSTALL_MOD_PATH=$(INSTALL_MOD_PATH) \
+		INSTALL_MOD_STRIP=$(INSTALL_MOD_STRIP) modules_install
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) \
 		$(release)
 	install -D -m 644 scripts/modprobe.conf \
 		$(INSTALL_MOD_PATH)/etc/modprobe.d/xt_connlimit_rs.conf
+	@$(if $(INSTALL_MOD_PATH),,scripts/install --advise $(release))
 
 # Needs cargo, bindgen and libxtables-dev, and no network.
 extension:
@@ -66,6 +78,7 @@ install: modules extension
 	install -D -m 644 libxt_connlimit/libxt_connlimit.8 $(DESTDIR)$(mandir)/man8/libxt_connlimit.8
 
 uninstall:
+	@$(need_release)
 	@$(need_xtlibdir)
 	rm -f $(INSTALL_MOD_PATH)/lib/modules/$(release)/updates/xt_connlimit_rs.ko*
 	depmod $(if $(INSTALL_MOD_PATH),-b $(INSTALL_MOD_PATH)) $(release)
