@@ -113,6 +113,7 @@ choose_cpu() {
     fi
 }
 
+# kernel_command_line: of one that loads signed modules only, with lockdown set.
 kernel_command_line() {
     local options=(
         console=ttyS0 panic=-1
@@ -126,8 +127,12 @@ kernel_command_line() {
         cryptomgr.notests=1 tsc=reliable no_timer_check lpj=20000000 init_on_alloc=0 mitigations=off audit=0
         # Statistics that wake a CPU every 5 ms.
         damon_stat.enabled=N
-        # Without the distribution's keys no module's signature is computed.
-        initcall_blacklist=load_system_certificate_list
     )
+    if [[ ${lockdown-} ]]; then
+        options+=(lockdown=integrity)
+    else
+        # Without the distribution's keys no module's signature is computed.
+        options+=(initcall_blacklist=load_system_certificate_list)
+    fi
     printf '%s' "${options[*]}"
 }
