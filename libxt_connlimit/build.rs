@@ -25,9 +25,15 @@ fn main() {
                 "xtables_(match|globals|register_matches|exittype)",
             ])
             .args(["--allowlist-item", "xt_(params|connlimit_info|entry_match)"])
-            .args(["--allowlist-item", "xt_xlate_(mt_params|add|set_add|get_family)"])
+            .args([
+                "--allowlist-item",
+                "xt_xlate_(mt_params|add|set_add|get_family)",
+            ])
             .args(["--allowlist-item", "XT_CONNLIMIT_.*|CONNLIMIT_.*"])
-            .args(["--allowlist-item", "NFPROTO_(UNSPEC|IPV[46])|XTABLES_VERSION"])
+            .args([
+                "--allowlist-item",
+                "NFPROTO_(UNSPEC|IPV[46])|XTABLES_VERSION",
+            ])
             .args(["--allowlist-item", "abort|optarg|option|printf"])
             .arg("-o")
             .arg(Path::new(&out_dir).join("bindings.rs"))
