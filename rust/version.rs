@@ -8,8 +8,10 @@ const VALUE: &[u8] = include_bytes!("../VERSION").trim_ascii_end();
 /// With the NUL that ends an entry.
 const LENGTH: usize = FIELD.len() + VALUE.len() + 1;
 
+// As `module!` has it: by another attribute this would be in a section of its own, and the kernel takes
+// no module with two of that name.
 #[link_section = ".modinfo"]
-#[used]
+#[used(compiler)]
 static VERSION: [u8; LENGTH] = entry();
 
 const fn entry() -> [u8; LENGTH] {
