@@ -28,44 +28,42 @@ source_key() {
     (cd "$checkout" && find "$@" -type f -print0 | LC_ALL=C sort -z | xargs -0 sha256sum) | short_hash
 }
 
+module_key() { source_key Kbuild Makefile VERSION rust scripts/check-kernel scripts/kernel-variables xt_connlimit_rs.rs; }
+
 # build_module DIR: build xt_connlimit_rs.ko, unless that has been done, and put it into DIR.
 build_module() {
-    prepare_module
+    cache_entry module "$(module_key)-$kernel_key" make_module
     cp "$REPLY/xt_connlimit_rs.ko" "$1/"
 }
 
-# prepare_module: sets REPLY to the cache entry that has it.
-prepare_module() {
-    local key
-    key=$(source_key Kbuild Makefile VERSION rust scripts/check-kernel scripts/kernel-variables xt_connlimit_rs.rs)
-    cache_entry module "$key-$kernel_key" make_module
-}
-
-# Beside the module as it was built, the entry holds it as it is installed: stripped, and compressed as
-# the kernel's own are.
 make_module() {
-    local built=$cache_dir/build-$checkout_key-$kernel_key
     say "building xt_connlimit_rs.ko for kernel $kernel_release"
-    quietly "$cache_dir/module.log" for_kernel in_build_root \
-        make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module modules
-    rm -rf "$built/installed"
-    quietly "$cache_dir/module.log" for_kernel in_build_root \
-        make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module INSTALL_MOD_PATH=/out/installed modules_install
-    cp "$built/module/xt_connlimit_rs.ko" "$1/"
-    mkdir "$1/installed"
-    cp "$built/installed/lib/modules/$kernel_release/updates"/xt_connlimit_rs.ko* "$1/installed/"
+    make_for_kernel modules
+    cp "$cache_dir/build-$checkout_key-$kernel_key/module/xt_connlimit_rs.ko" "$1/"
     prune_builds
 }
 
-# build_installation DIR: all that is installed, and what installs it there or on another machine.
+# make_for_kernel TARGET...: two entries are made of what is built in one place.
+make_for_kernel() {
+    with_lock make-module quietly "$cache_dir/module.log" for_kernel in_build_root \
+        make -C /src/xt_connlimit_rs KDIR=/kernel/build MO=/out/module INSTALL_MOD_PATH=/out/installed "$@"
+}
+
+# build_installation DIR: all that is installed, and what installs it, there or on another machine.
 build_installation() {
-    local module
-    prepare_module
-    module=$REPLY
+    cache_entry installed-module "$(module_key)-$kernel_key" make_installed_module
     rm -f "$1"/xt_connlimit_rs.ko*
-    cp "$module"/installed/* "$1/"
+    cp "$REPLY"/xt_connlimit_rs.ko* "$1/"
     build_extension "$1"
     cp "$checkout"/scripts/{extension,install,modprobe.conf} "$checkout/libxt_connlimit/libxt_connlimit.8" "$1/"
+}
+
+# make_installed_module DIR: stripped, and compressed as the kernel's own are.
+make_installed_module() {
+    say "building xt_connlimit_rs.ko for kernel $kernel_release"
+    make_for_kernel modules modules_install
+    cp "$cache_dir/build-$checkout_key-$kernel_key/installed/lib/modules/$kernel_release/updates"/xt_connlimit_rs.ko* "$1/"
+    prune_builds
 }
 
 # build_vmtest DIR: build the test runner that runs in the VM, unless that has been done, and put it
