@@ -40,6 +40,7 @@ use counting::{
     Answer,
     Fate,
     Moment,
+    PacketKind,
     Sighting, //
 };
 use hash::HashKey;
@@ -52,10 +53,12 @@ use kernel::{
 use netfilter::{
     conntrack::{
         self,
+        Direction,
         Ends,
         Identity,
         Net,
-        Progress, //
+        Phase,
+        Relation, //
     },
     context,
     family::{
@@ -180,14 +183,37 @@ struct Rule<F: Family> {
     table: Table<Key<F>, Ends<F>>,
 }
 
-impl From<Progress> for counting::Progress {
-    fn from(progress: Progress) -> Self {
-        match progress {
-            Progress::Unconfirmed => Self::Unconfirmed,
-            Progress::Confirmed => Self::Confirmed,
-            Progress::Assured => Self::Assured,
-            Progress::Closed { assured } => Self::Closed { assured },
+/// Tells what a packet shows of its connection.
+///
+/// Conntrack has looked at the packet before, but in the table raw.
+fn kind_of<F: Family>(packet: &Packet<'_, F>, relation: Relation) -> PacketKind {
+    let Relation::Part { status, direction } = relation else {
+        return PacketKind::Aside;
+    };
+    let Some(status) = status else {
+        return PacketKind::New;
+    };
+    let segment = packet.segment();
+    let is_syn = segment.is_some_and(|segment| segment.is_syn());
+
+    match (status.phase, segment) {
+        (Phase::Live, _) => PacketKind::Live {
+            assured: status.assured,
+            syn: is_syn,
+        },
+        // The server has no say in whether its client goes on, and a reset begins nothing.
+        (_, Some(segment)) if direction == Direction::Reply || segment.is_reset() => {
+            PacketKind::Aside
         }
+        // Data revives nothing by itself, but passes: the server may not know of any end.
+        (Phase::Close { .. }, Some(_)) => PacketKind::Reopening {
+            live: status.phase.is_live(),
+        },
+        (Phase::TimeWait, Some(_)) if is_syn => PacketKind::Reopening { live: false },
+        (Phase::TimeWait, Some(segment)) => PacketKind::TimeWait {
+            data: segment.has_data(),
+        },
+        (_, None) => PacketKind::Aside,
     }
 }
 
@@ -202,12 +228,17 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
     const HZ: u32 = context::HZ;
 
     fn fate(&self, key: &Key<F>, ends: &Ends<F>, tag: u16) -> Fate {
-        match Identity::new(key.zone, *ends, tag).find(self.net) {
-            None => Fate::Unknown,
-            Some(found) if found.is_closed() => Fate::Closed,
-            Some(found) => Fate::Live {
-                assured: found.progress() == Progress::Assured,
-            },
+        let found = Identity::new(key.zone, *ends, tag).find(self.net);
+        let Some(status) = found.and_then(|found| found.status()) else {
+            return Fate::Gone;
+        };
+
+        if status.phase.is_live() {
+            Fate::Live
+        } else {
+            Fate::Ended {
+                time_wait: status.phase == Phase::TimeWait,
+            }
         }
     }
 
@@ -261,7 +292,7 @@ impl<F: Family> Match for Connlimit<F> {
     }
 
     fn matches(rule: Pin<&Rule<F>>, packet: &Packet<'_, F>, upkeep: &Upkeep) -> Verdict {
-        let Some((identity, progress)) = packet.connection() else {
+        let Some((identity, relation)) = packet.connection() else {
             DROPPED.unparsable.add(1, Relaxed);
             return Verdict::HotDrop;
         };
@@ -277,7 +308,7 @@ impl<F: Family> Match for Connlimit<F> {
         let sighting = Sighting {
             connection: identity.ends(),
             tag: identity.tag(),
-            progress: progress.into(),
+            kind: kind_of(packet, relation),
         };
 
         let namespace = Namespace {

@@ -14,8 +14,14 @@
 #include <net/netfilter/nf_conntrack_core.h>
 #include <net/netfilter/nf_conntrack_tuple.h>
 #include <net/netfilter/nf_conntrack_zones.h>
+#include <net/tcp.h>
 
 #include "../shims/shims.h"
 
 /* bindgen takes the first definition of a macro, and HZ has two. */
 static const u32 XT_RUST_HZ = HZ;
+
+/* It does not take macros that call others. */
+static const u8 XT_RUST_TCP_SYN = TCPHDR_SYN;
+static const u8 XT_RUST_TCP_RST = TCPHDR_RST;
+static const u8 XT_RUST_TCP_ACK = TCPHDR_ACK;

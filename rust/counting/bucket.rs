@@ -3,16 +3,19 @@
 //! The connections of one key.
 
 use super::{
-    answer,
     crowd::Crowd,
     entry::Entry,
     indexed::Hashed,
+    rules::{
+        Change,
+        Measure,
+        State, //
+    },
     Answer,
     Connection,
     Context,
     Environment,
     Key,
-    Progress,
     Sighting, //
 };
 use crate::hash::HashKey;
@@ -21,12 +24,53 @@ use kernel::{
     prelude::*, //
 };
 
+/// How many connections are remembered.
+#[derive(Clone, Copy, Default)]
+pub(super) struct Census {
+    pub(super) all: usize,
+    /// Those that are presumed lost.
+    pub(super) lost: usize,
+}
+
+impl Census {
+    pub(super) fn of_one(state: State) -> Self {
+        Self {
+            all: 1,
+            lost: usize::from(state == State::Lost),
+        }
+    }
+
+    /// Notes that a part of it, which was `before`, is `after` now.
+    pub(super) fn replace(&mut self, before: Self, after: Self) {
+        self.all = self.all.saturating_sub(before.all).saturating_add(after.all);
+        self.lost = self.lost.saturating_sub(before.lost).saturating_add(after.lost);
+    }
+}
+
 enum Connections<C> {
     /// Most keys have one, so that one costs little.
     One(Entry<C>),
     Crowd(KBox<Crowd<C>>),
     /// To be removed.
     None,
+}
+
+impl<C: Connection> Connections<C> {
+    /// Decides for a packet where there are no connections. Returns with the answer those that there
+    /// are then.
+    fn first<K, E: Environment<K, C>>(
+        sighting: &Sighting<C>,
+        limit: u32,
+        context: &Context<'_, K, E>,
+    ) -> (Answer, Self) {
+        let answer = Measure::of(None, sighting.kind).answer(0, false, limit);
+        let connections = match Change::of(None, sighting.kind, answer) {
+            Change::Remember(state) => Self::One(Entry::new(sighting, state, context)),
+            Change::Nothing | Change::Forget | Change::LookUp(_) => Self::None,
+        };
+
+        (answer, connections)
+    }
 }
 
 /// A key and its connections.
@@ -50,16 +94,16 @@ impl<K: Key, C: Connection> Bucket<K, C> {
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> (Answer, Option<Self>) {
-        let answer = answer(1, limit);
-
-        if !sighting.progress.is_new() {
-            return (answer, None);
-        }
-        let bucket = Self {
-            key: *context.key,
-            connections: Connections::One(Entry::new(sighting, context.stamp, answer)),
+        let (answer, connections) = Connections::first(sighting, limit, context);
+        let bucket = match connections {
+            Connections::None => None,
+            connections => Some(Self {
+                key: *context.key,
+                connections,
+            }),
         };
-        (answer, Some(bucket))
+
+        (answer, bucket)
     }
 
     #[inline]
@@ -69,20 +113,19 @@ impl<K: Key, C: Connection> Bucket<K, C> {
 
     /// How many connections are remembered.
     #[inline]
-    pub(super) fn len(&self) -> usize {
+    pub(super) fn census(&self) -> Census {
         match &self.connections {
-            Connections::One(_) => 1,
-            Connections::Crowd(crowd) => crowd.len(),
-            Connections::None => 0,
+            Connections::One(entry) => Census::of_one(entry.state()),
+            Connections::Crowd(crowd) => crowd.census(),
+            Connections::None => Census::default(),
         }
     }
 
-    /// Decides for a packet, and remembers its connection unless that is over, or assured and was
-    /// never seen.
+    /// Decides for a packet, and remembers of its connection what there is to remember.
     ///
     /// # Errors
     ///
-    /// If there is no memory to remember it. Then it is not.
+    /// If there is no memory to remember a connection that begins. Then it is not.
     pub(super) fn decide<E: Environment<K, C>>(
         &mut self,
         sighting: &Sighting<C>,
@@ -91,57 +134,84 @@ impl<K: Key, C: Connection> Bucket<K, C> {
     ) -> Result<Answer, AllocError> {
         match &mut self.connections {
             Connections::Crowd(crowd) => crowd.decide(sighting, limit, context),
-            Connections::One(entry)
-                if entry.is(sighting) && !matches!(sighting.progress, Progress::Closed { .. }) =>
-            {
-                let answer = answer(1, limit);
-                *entry = entry.seen_again(sighting.progress, answer, context);
+            Connections::One(entry) if entry.is(sighting) => {
+                let known = entry.state().shown_by(sighting.kind);
+                if known != entry.state() {
+                    *entry = entry.seen_again(known, context);
+                }
+                let answer = Measure::of(Some(known), sighting.kind).answer(0, false, limit);
+                match Change::of(Some(known), sighting.kind, answer) {
+                    Change::Nothing => (),
+                    Change::Remember(state) => *entry = entry.seen_again(state, context),
+                    Change::LookUp(ended) => *entry = entry.looked_up_or(ended, context),
+                    Change::Forget => self.connections = Connections::None,
+                }
                 Ok(answer)
+            }
+            Connections::One(entry)
+                if sighting.kind.is_assured_live() && !entry.state().may_be_let_through() =>
+            {
+                Ok(Answer::Under)
             }
             Connections::One(entry) => match entry.verified(context) {
                 // That often spares the memory for a crowd.
-                None => {
-                    let (answer, first) = Self::first(sighting, limit, context);
-                    self.connections = first.map_or(Connections::None, |first| first.connections);
-                    Ok(answer)
-                }
+                None => Ok(self.decide_first(sighting, limit, context)),
                 Some(verified) => {
                     *entry = verified;
-                    if !sighting.progress.is_new() {
-                        let others = usize::from(!verified.state().refused);
-                        let itself = usize::from(sighting.progress.counts(false));
-                        return Ok(answer(others.saturating_add(itself).max(1), limit));
-                    }
-                    let crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
-                    self.decide_in_crowd(crowd, verified, sighting, limit, context)
+                    self.decide_second(verified, sighting, limit, context)
                 }
             },
-            Connections::None => {
-                let (answer, first) = Self::first(sighting, limit, context);
-                self.connections = first.map_or(Connections::None, |first| first.connections);
-                Ok(answer)
-            }
+            Connections::None => Ok(self.decide_first(sighting, limit, context)),
         }
     }
 
-    /// The same where `one` is to become a crowd.
-    fn decide_in_crowd<E: Environment<K, C>>(
+    fn decide_first<E: Environment<K, C>>(
         &mut self,
-        mut crowd: KBox<Crowd<C>>,
-        one: Entry<C>,
+        sighting: &Sighting<C>,
+        limit: u32,
+        context: &Context<'_, K, E>,
+    ) -> Answer {
+        let (answer, connections) = Connections::first(sighting, limit, context);
+
+        self.connections = connections;
+        answer
+    }
+
+    /// The same where there is one other connection.
+    fn decide_second<E: Environment<K, C>>(
+        &mut self,
+        other: Entry<C>,
         sighting: &Sighting<C>,
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        crowd.push_first(one, context)?;
-        let answer = crowd.decide(sighting, limit, context)?;
+        let answer = Measure::of(None, sighting.kind).answer(
+            other.state().counts().into(),
+            other.state() == State::LetThrough,
+            limit,
+        );
 
-        if let Some(one) = crowd.only() {
-            self.connections = Connections::One(one);
-        } else {
-            self.connections = Connections::Crowd(crowd);
+        if let Change::Remember(state) = Change::of(None, sighting.kind, answer) {
+            let entry = Entry::new(sighting, state, context);
+            let crowd = Self::crowd_of([other, entry], context);
+            if let Some(crowd) = sighting.kind.excuse(crowd)? {
+                self.connections = Connections::Crowd(crowd);
+            }
         }
         Ok(answer)
+    }
+
+    fn crowd_of<E>(
+        entries: [Entry<C>; 2],
+        context: &Context<'_, K, E>,
+    ) -> Result<KBox<Crowd<C>>, AllocError> {
+        let mut crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
+
+        for entry in entries {
+            // Nobody looks at the hash of a few.
+            crowd.push(entry, 0, context)?;
+        }
+        Ok(crowd)
     }
 
     /// Looks up at most `count` connections, of those before number `*before`, from the last to the

@@ -3,19 +3,23 @@
 //! Several connections of one key.
 
 use super::{
-    answer,
+    bucket::Census,
     entry::Entry,
     indexed::Indexed,
+    rules::{
+        Change,
+        Measure,
+        State, //
+    },
     Answer,
     Connection,
     Context,
     Environment,
-    Progress,
     Sighting, //
 };
 use kernel::alloc::AllocError;
 
-/// A crowd of up to so many confirmed connections is verified whole in any jiffy in which a decision
+/// A crowd of up to so many settled connections is verified whole in any jiffy in which a decision
 /// depends on it.
 const VERIFIED_AT_ONCE: usize = 1024;
 
@@ -23,11 +27,11 @@ const VERIFIED_AT_ONCE: usize = 1024;
 /// that would be 5 % of a CPU, and they take less.
 const VERIFIED_IN_A_SECOND: u32 = 50_000;
 
-/// So many pending connections are looked up for each packet whose decision depends on it, and
+/// So many unsettled connections are looked up for each packet whose decision depends on it, and
 /// [`VERIFIED_AT_ONCE`] for the first one in a jiffy.
-const PENDING_AT_ONCE: usize = 32;
+const UNSETTLED_AT_ONCE: usize = 32;
 
-/// The verification of the confirmed connections, which goes from the last to the first, so that
+/// The verification of the settled connections, which goes from the last to the first, so that
 /// what takes the place of one that is removed has been verified already.
 struct Pass {
     /// The jiffy in which something was verified last, if ever.
@@ -38,16 +42,49 @@ struct Pass {
     left: usize,
 }
 
+/// How many connections are in each state.
+struct Tally([usize; 1 << State::BITS]);
+
+impl Tally {
+    fn of(&self, state: State) -> usize {
+        self.0[state as usize]
+    }
+
+    fn add(&mut self, state: State) {
+        let count = &mut self.0[state as usize];
+        *count = count.saturating_add(1);
+    }
+
+    fn take(&mut self, state: State) {
+        let count = &mut self.0[state as usize];
+        *count = count.saturating_sub(1);
+    }
+
+    fn sum(&self, which: impl Fn(State) -> bool) -> usize {
+        let mut sum = 0usize;
+
+        for (number, count) in (0u32..).zip(self.0) {
+            if which(State::from_bits(number)) {
+                sum = sum.saturating_add(count);
+            }
+        }
+        sum
+    }
+}
+
 /// Several connections of one key.
 ///
-/// Those that conntrack had when they were last looked at come first. What became of the others,
-/// which are pending, is asked whenever a decision depends on it; of the first ones, once in a
-/// jiffy.
+/// # Invariants
+///
+/// - `tally` has the states of all `entries`.
+/// - The first `settled` entries are those that are neither unsettled nor refused. They are verified
+///   once in a jiffy in which a decision depends on them.
+/// - The next ones, up to `refused`, are refused. No decision depends on them.
+/// - The others are unsettled. They are verified whenever a decision depends on them.
 pub(super) struct Crowd<C> {
     entries: Indexed<Entry<C>>,
-    /// How many are confirmed.
-    confirmed: usize,
-    /// How many do not count, as they are presumed refused.
+    tally: Tally,
+    settled: usize,
     refused: usize,
     pass: Pass,
 }
@@ -57,15 +94,19 @@ pub(super) struct Crowd<C> {
 enum Verified {
     /// It is where it was.
     Stayed,
-    /// Another one is in its place, or nothing.
-    Replaced,
+    /// It has gone to a part further ahead. Another one is in its place.
+    Moved,
+    /// It is gone. One from further behind is in its place, or none.
+    Removed,
 }
 
 impl<C: Connection> Crowd<C> {
     pub(super) fn new() -> Self {
+        // INVARIANT: There are no entries.
         Self {
             entries: Indexed::new(),
-            confirmed: 0,
+            tally: Tally([0; 1 << State::BITS]),
+            settled: 0,
             refused: 0,
             pass: Pass {
                 jiffy: None,
@@ -75,8 +116,15 @@ impl<C: Connection> Crowd<C> {
         }
     }
 
-    pub(super) fn len(&self) -> usize {
+    fn len(&self) -> usize {
         self.entries.len()
+    }
+
+    pub(super) fn census(&self) -> Census {
+        Census {
+            all: self.len(),
+            lost: self.tally.of(State::Lost),
+        }
     }
 
     /// The one that is left, if it is one.
@@ -88,17 +136,19 @@ impl<C: Connection> Crowd<C> {
         }
     }
 
-    /// Decides for a packet, and remembers its connection unless that is over, or assured and was
-    /// never seen.
+    /// Decides for a packet, and remembers of its connection what there is to remember.
+    ///
+    /// # Errors
+    ///
+    /// If there is no memory to remember a connection that begins. Then it is not.
     pub(super) fn decide<K, E: Environment<K, C>>(
         &mut self,
         sighting: &Sighting<C>,
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        // Were this packet's one among those presumed refused, it would not be any more.
-        if !sighting.progress.is_new() && self.refused == 0 && !self.may_be_over(false, true, limit)
-        {
+        let kind = sighting.kind;
+        if kind.is_assured_live() && self.tally.sum(State::is_exceptional) == 0 {
             return Ok(Answer::Under);
         }
 
@@ -108,59 +158,58 @@ impl<C: Connection> Crowd<C> {
         } else {
             0
         };
-        let mut known = self.entries.find(hash, |entry| entry.is(sighting));
-        if matches!(sighting.progress, Progress::Closed { .. }) {
-            // It is not skipped below, as another one may have its ports by now.
-            if let Some(index) = known.take() {
-                self.verify_at(index, context);
+        let is_it = |entry: &Entry<C>| entry.is(sighting);
+        let state_at = |crowd: &Self, index: usize| crowd.entries.get(index).map(Entry::state);
+        let mut known = self.entries.find(hash, is_it);
+        if let Some((index, state)) = known.and_then(|index| Some((index, state_at(self, index)?))) {
+            let shown = state.shown_by(kind);
+            if shown != state && self.set(index, shown, context) != Verified::Stayed {
+                known = self.entries.find(hash, is_it);
             }
         }
-        let itself = sighting.progress.counts(known.is_some());
+        let state = known.and_then(|index| state_at(self, index));
 
-        let enough = |crowd: &Self| !crowd.may_be_over(known.is_some(), itself, limit);
+        let measure = Measure::of(state, kind);
+        let enough = |crowd: &Self| {
+            let let_through = crowd.tally.sum(State::may_be_let_through) > 0;
+            let others = crowd.others(state, State::may_count);
+            measure.answer(others, let_through, limit) == Answer::Under
+        };
         if !enough(self) {
             self.verify(sighting, enough, context);
             // What was not looked up may still have moved.
             if known.is_some() {
-                known = self.find(sighting, context);
+                known = self.entries.find(hash, is_it);
             }
         }
+        let let_through = self.tally.of(State::LetThrough) > 0;
+        let answer = measure.answer(self.others(state, State::counts), let_through, limit);
 
-        let answer = answer(self.count(known, itself), limit);
-        if let Some(index) = known {
-            if let Some(&entry) = self.entries.get(index) {
-                let entry = entry.seen_again(sighting.progress, answer, context);
-                self.replace(index, entry, context);
+        match (Change::of(state, kind, answer), known) {
+            (Change::Remember(state), Some(index)) => {
+                self.set(index, state, context);
             }
-        } else if sighting.progress.is_new() {
-            self.push(Entry::new(sighting, context.stamp, answer), hash, context)?;
+            (Change::Remember(state), None) => {
+                let entry = Entry::new(sighting, state, context);
+                kind.excuse(self.push(entry, hash, context))?;
+            }
+            (Change::Forget, Some(index)) => self.remove(index, context),
+            (Change::LookUp(ended), Some(index)) => {
+                if let Some(&entry) = self.entries.get(index) {
+                    self.replace(index, entry.looked_up_or(ended, context), context);
+                }
+            }
+            (Change::Nothing | Change::Forget | Change::LookUp(_), _) => (),
         }
         Ok(answer)
     }
 
-    fn find<K, E>(&self, sighting: &Sighting<C>, context: &Context<'_, K, E>) -> Option<usize> {
-        let hash = sighting.connection.hash(sighting.tag, context.hash_key);
+    /// How many of such states there are beside the packet's own connection, which is in state
+    /// `known`.
+    fn others(&self, known: Option<State>, such: impl Fn(State) -> bool) -> usize {
+        let itself = known.is_some_and(&such);
 
-        self.entries.find(hash, |entry| entry.is(sighting))
-    }
-
-    /// The count for a packet whose connection is at index `known`, and counts if `itself`.
-    fn count(&self, known: Option<usize>, itself: bool) -> usize {
-        let known = known.and_then(|index| self.entries.get(index));
-        let known_counts = known.is_some_and(|entry| !entry.state().refused);
-        let others = self
-            .len()
-            .saturating_sub(self.refused)
-            .saturating_sub(known_counts.into());
-
-        others.saturating_add(itself.into()).max(1)
-    }
-
-    /// Whether it could be over the limit, were all of those let through that are presumed refused.
-    fn may_be_over(&self, known: bool, itself: bool, limit: u32) -> bool {
-        let others = self.len().saturating_sub(known.into());
-
-        answer(others.saturating_add(itself.into()).max(1), limit) == Answer::Over
+        self.tally.sum(such).saturating_sub(itself.into())
     }
 
     /// Looks connections up but for that of the packet, until that is `enough` or all were looked up
@@ -175,18 +224,18 @@ impl<C: Connection> Crowd<C> {
         if is_first {
             self.pass.jiffy = Some(context.now);
             self.pass.looked_up = 0;
-            if self.confirmed <= VERIFIED_AT_ONCE || self.pass.left == 0 {
-                self.pass.left = self.confirmed;
+            if self.settled <= VERIFIED_AT_ONCE || self.pass.left == 0 {
+                self.pass.left = self.settled;
             }
         }
 
-        let pending_due = if is_first {
+        let unsettled_due = if is_first {
             VERIFIED_AT_ONCE
         } else {
-            PENDING_AT_ONCE
+            UNSETTLED_AT_ONCE
         };
-        let mut index = self.confirmed;
-        for _ in 0..pending_due {
+        let mut index = self.refused;
+        for _ in 0..unsettled_due {
             let Some(entry) = self.entries.get(index) else {
                 break;
             };
@@ -194,10 +243,9 @@ impl<C: Connection> Crowd<C> {
                 index = index.saturating_add(1);
                 continue;
             }
-            let confirmed = self.confirmed;
-            // What is confirmed changes places with the first pending one, which was looked up
-            // already, if it is not the same.
-            if self.verify_at(index, context) == Verified::Stayed || self.confirmed > confirmed {
+            // What settles changes places with the first unsettled one, which was looked up already,
+            // if it is not the same.
+            if self.verify_at(index, context) != Verified::Removed {
                 index = index.saturating_add(1);
             }
             if enough(self) {
@@ -205,13 +253,13 @@ impl<C: Connection> Crowd<C> {
             }
         }
 
-        let due = if self.confirmed <= VERIFIED_AT_ONCE {
+        let due = if self.settled <= VERIFIED_AT_ONCE {
             VERIFIED_AT_ONCE
         } else {
             (const { VERIFIED_IN_A_SECOND / E::HZ + 1 }) as usize
         };
         while self.pass.looked_up < due {
-            let Some(index) = self.pass.left.min(self.confirmed).checked_sub(1) else {
+            let Some(index) = self.pass.left.min(self.settled).checked_sub(1) else {
                 break;
             };
             self.pass.left = index;
@@ -223,7 +271,8 @@ impl<C: Connection> Crowd<C> {
                 continue;
             }
             self.pass.looked_up = self.pass.looked_up.saturating_add(1);
-            if self.verify_at(index, context) == Verified::Replaced && enough(self) {
+            self.verify_at(index, context);
+            if enough(self) {
                 return;
             }
         }
@@ -242,11 +291,9 @@ impl<C: Connection> Crowd<C> {
             let Some(index) = before.checked_sub(1) else {
                 return looked_up;
             };
-            let confirmed = self.confirmed;
-            let verified = self.verify_at(index, context);
 
-            // A pending one that has not been looked up may be where one was that is confirmed now.
-            if verified == Verified::Stayed || self.confirmed <= confirmed {
+            // One that has not been looked up may be in the place of one that has moved.
+            if self.verify_at(index, context) != Verified::Moved {
                 *before = index;
             }
         }
@@ -267,36 +314,38 @@ impl<C: Connection> Crowd<C> {
             Some(entry) => self.replace(index, entry, context),
             None => {
                 self.remove(index, context);
-                Verified::Replaced
+                Verified::Removed
             }
         }
     }
 
-    /// Remembers the only connection that there is so far.
-    pub(super) fn push_first<K, E>(
+    /// Has the connection at `index` be in `state`.
+    fn set<K, E: Environment<K, C>>(
         &mut self,
-        entry: Entry<C>,
+        index: usize,
+        state: State,
         context: &Context<'_, K, E>,
-    ) -> Result<(), AllocError> {
-        self.push(entry, 0, context)
+    ) -> Verified {
+        let Some(&entry) = self.entries.get(index) else {
+            return Verified::Stayed;
+        };
+
+        self.replace(index, entry.seen_again(state, context), context)
     }
 
     /// Remembers a connection, which has this hash.
-    fn push<K, E>(
+    pub(super) fn push<K, E>(
         &mut self,
         entry: Entry<C>,
         hash: u32,
         context: &Context<'_, K, E>,
     ) -> Result<(), AllocError> {
         let index = self.len();
-        let state = entry.state();
 
         self.entries.push(entry, hash, context.hash_key)?;
-        self.refused = self.refused.saturating_add(state.refused.into());
-        if state.confirmed {
-            self.entries.swap(index, self.confirmed, context.hash_key);
-            self.confirmed = self.confirmed.saturating_add(1);
-        }
+        // INVARIANT: It is among the unsettled ones, and goes to its own from there.
+        self.tally.add(entry.state());
+        self.move_to_part(index, Part::Unsettled, Part::of(entry.state()), context);
         Ok(())
     }
 
@@ -313,38 +362,78 @@ impl<C: Connection> Crowd<C> {
         let (old, new) = (place.state(), entry.state());
         *place = entry;
 
-        self.refused = self.refused.saturating_sub(old.refused.into());
-        self.refused = self.refused.saturating_add(new.refused.into());
-        if old.confirmed == new.confirmed {
-            return Verified::Stayed;
-        }
-        let other = if new.confirmed {
-            let first_pending = self.confirmed;
-            self.confirmed = first_pending.saturating_add(1);
-            first_pending
+        // INVARIANT: It goes from the part of the old state to that of the new one.
+        self.tally.take(old);
+        self.tally.add(new);
+        let moved = self.move_to_part(index, Part::of(old), Part::of(new), context);
+        if moved == index {
+            Verified::Stayed
         } else {
-            self.confirmed = self.confirmed.saturating_sub(1);
-            self.confirmed
-        };
-        if other == index {
-            return Verified::Stayed;
+            Verified::Moved
         }
-        self.entries.swap(index, other, context.hash_key);
-        Verified::Replaced
     }
 
     /// Forgets the connection at `index`.
-    fn remove<K, E>(&mut self, mut index: usize, context: &Context<'_, K, E>) {
+    fn remove<K, E>(&mut self, index: usize, context: &Context<'_, K, E>) {
         let Some(state) = self.entries.get(index).map(Entry::state) else {
             return;
         };
 
-        self.refused = self.refused.saturating_sub(state.refused.into());
-        if state.confirmed {
-            self.confirmed = self.confirmed.saturating_sub(1);
-            self.entries.swap(index, self.confirmed, context.hash_key);
-            index = self.confirmed;
-        }
+        // INVARIANT: It leaves from the last part, whose end is nobody's.
+        self.tally.take(state);
+        let index = self.move_to_part(index, Part::of(state), Part::Unsettled, context);
         self.entries.remove(index, context.hash_key);
+    }
+
+    /// Moves the entry at `index` from one part to another: it changes places with the one at the edge
+    /// of each part on its way. Returns where it is then.
+    fn move_to_part<K, E>(
+        &mut self,
+        mut index: usize,
+        from: Part,
+        to: Part,
+        context: &Context<'_, K, E>,
+    ) -> usize {
+        if from == Part::Unsettled && to != Part::Unsettled {
+            self.entries.swap(index, self.refused, context.hash_key);
+            index = self.refused;
+            self.refused = self.refused.saturating_add(1);
+        }
+        if from != Part::Settled && to == Part::Settled {
+            self.entries.swap(index, self.settled, context.hash_key);
+            index = self.settled;
+            self.settled = self.settled.saturating_add(1);
+        }
+        if from == Part::Settled && to != Part::Settled {
+            self.settled = self.settled.saturating_sub(1);
+            self.entries.swap(index, self.settled, context.hash_key);
+            index = self.settled;
+        }
+        if from != Part::Unsettled && to == Part::Unsettled {
+            self.refused = self.refused.saturating_sub(1);
+            self.entries.swap(index, self.refused, context.hash_key);
+            index = self.refused;
+        }
+        index
+    }
+}
+
+/// A part of a crowd.
+#[derive(Clone, Copy, PartialEq, Eq)]
+enum Part {
+    Settled,
+    Refused,
+    Unsettled,
+}
+
+impl Part {
+    fn of(state: State) -> Self {
+        match state {
+            State::Pending | State::Attempt => Self::Unsettled,
+            State::Refused => Self::Refused,
+            State::Admitted | State::Lost | State::Found | State::LetThrough | State::Late => {
+                Self::Settled
+            }
+        }
     }
 }

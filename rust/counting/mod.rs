@@ -8,9 +8,10 @@
 //! packet depends neither on the number of keys nor on that of their connections.
 //!
 //! - [`shard`]: from keys to their connections, and the search for those that are gone.
-//! - [`bucket`]: the connections of one key, and the decision.
+//! - [`bucket`]: the connections of one key.
 //! - [`crowd`]: more than one of them.
-//! - [`entry`]: one remembered connection, and what is known of it.
+//! - [`rules`]: what is decided of a packet, and what is remembered of its connection.
+//! - [`entry`]: one remembered connection, and what a look-up makes of it.
 //! - [`threads`]: who has seen it.
 //! - [`grace`]: until when its packet may be on its way.
 //! - [`indexed`], [`chunked`]: what all of it is kept in.
@@ -23,10 +24,13 @@ mod crowd;
 mod entry;
 mod grace;
 mod indexed;
+mod rules;
 mod shard;
 mod threads;
 
 use crate::hash::HashKey;
+use core::cell::Cell;
+use kernel::alloc::AllocError;
 
 pub(crate) use shard::{
     Due,
@@ -37,14 +41,14 @@ pub(crate) use shard::{
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub(crate) enum Fate {
     /// Conntrack does not have it.
-    Unknown,
-    /// Conntrack has it still, but it is over.
-    Closed,
-    /// Conntrack has it.
-    Live {
-        /// Whether it is assured.
-        assured: bool,
+    Gone,
+    /// Conntrack has it still, but it has ended.
+    Ended {
+        /// Whether both sides have closed it; else one has reset it.
+        time_wait: bool,
     },
+    /// Conntrack has it, and it goes on or may do so.
+    Live,
 }
 
 /// What connections are counted by.
@@ -61,7 +65,7 @@ pub(crate) trait Connection: Copy + Eq {
 }
 
 /// How many bits of a tag there are.
-pub(crate) const TAG_BITS: u32 = 10;
+pub(crate) const TAG_BITS: u32 = 9;
 
 /// What is asked of the surroundings.
 pub(crate) trait Environment<K, C> {
@@ -81,35 +85,57 @@ pub(crate) trait Environment<K, C> {
     fn is_over(&self, state: usize) -> bool;
 }
 
-/// How far the connection of a packet has got when the packet is seen.
+/// What a packet shows of its connection.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
-pub(crate) enum Progress {
-    /// Conntrack does not have it yet, and may never.
-    Unconfirmed,
-    /// Conntrack has it.
-    Confirmed,
-    /// It is assured: it was let through.
-    Assured,
-    /// It is over, and conntrack leaves it so.
-    Closed {
-        /// Whether it was assured.
+pub(crate) enum PacketKind {
+    /// Conntrack does not have the connection yet, and may never.
+    New,
+    /// Conntrack has it, and it goes on.
+    Live {
+        /// Whether conntrack has seen it answered.
         assured: bool,
+        /// Whether the packet asks for a new connection all the same.
+        syn: bool,
     },
+    /// Conntrack has it and calls it reset or closed, but this packet may bring it back.
+    Reopening {
+        /// Whether a look-up would call it live already.
+        live: bool,
+    },
+    /// Conntrack calls it closed by both sides, and the client goes on.
+    TimeWait {
+        /// Whether the packet carries data. The last packets of an honest client do not.
+        data: bool,
+    },
+    /// It neither begins a connection nor carries one on: it is not tracked, or an error about a
+    /// connection, or a reset or answer on one that has ended.
+    Aside,
 }
 
-impl Progress {
-    /// Whether a connection is remembered when it is first seen. One that is assured is older than
-    /// the rule, and one that is over has no place.
-    fn is_new(self) -> bool {
-        matches!(self, Self::Unconfirmed | Self::Confirmed)
+impl PacketKind {
+    /// Whether it is one of the many packets of an assured connection.
+    #[inline]
+    fn is_assured_live(self) -> bool {
+        matches!(
+            self,
+            Self::Live {
+                assured: true,
+                syn: false
+            }
+        )
     }
 
-    /// Whether it counts for its own packet. What was never let through may be an attempt.
-    fn counts(self, known: bool) -> bool {
-        match self {
-            Self::Unconfirmed | Self::Confirmed => true,
-            Self::Assured => known,
-            Self::Closed { assured } => !assured,
+    /// Lets a connection go unremembered for lack of memory, unless it begins: only then is the
+    /// packet dropped.
+    fn excuse<T>(self, remembered: Result<T, AllocError>) -> Result<Option<T>, AllocError> {
+        match (self, remembered) {
+            (_, Ok(remembered)) => Ok(Some(remembered)),
+            (Self::New | Self::Reopening { .. } | Self::Live { assured: false, .. }, Err(error)) => {
+                Err(error)
+            }
+            (Self::Live { assured: true, .. } | Self::TimeWait { .. } | Self::Aside, Err(_)) => {
+                Ok(None)
+            }
         }
     }
 }
@@ -132,8 +158,8 @@ pub(crate) struct Sighting<C> {
     pub(crate) connection: C,
     /// What else tells it apart from others of its key.
     pub(crate) tag: u16,
-    /// How far it has got.
-    pub(crate) progress: Progress,
+    /// What it shows of its connection.
+    pub(crate) kind: PacketKind,
 }
 
 /// What is said of a packet.
@@ -145,16 +171,6 @@ pub(crate) enum Answer {
     Over,
 }
 
-/// Whether `count` connections are too many.
-fn answer(count: usize, limit: u32) -> Answer {
-    // A limit that does not fit into a `usize` cannot be exceeded.
-    if usize::try_from(limit).is_ok_and(|limit| count > limit) {
-        Answer::Over
-    } else {
-        Answer::Under
-    }
-}
-
 /// What a decision is made with.
 struct Context<'a, K, E> {
     key: &'a K,
@@ -163,9 +179,21 @@ struct Context<'a, K, E> {
     stamp: threads::Stamp,
     grace_periods: grace::GracePeriods,
     now: u32,
+    /// How many more connections may be remembered that are presumed lost.
+    room_for_lost: Cell<usize>,
 }
 
 impl<K, E> Context<'_, K, E> {
+    /// Takes the room for one more connection that is presumed lost, if there is any.
+    fn has_room_for_lost(&self) -> bool {
+        let room = self.room_for_lost.get().checked_sub(1);
+
+        if let Some(left) = room {
+            self.room_for_lost.set(left);
+        }
+        room.is_some()
+    }
+
     /// Whether the packet that was seen at `earlier` has got where it was going, if it ever will.
     fn settles<C>(&self, earlier: threads::Stamp) -> bool
     where

@@ -3,8 +3,10 @@
 //! From keys to their connections.
 
 use super::{
-    answer,
-    bucket::Bucket,
+    bucket::{
+        Bucket,
+        Census, //
+    },
     grace::GracePeriods,
     indexed::Indexed,
     threads::{
@@ -16,14 +18,16 @@ use super::{
     Context,
     Environment,
     Key,
-    Progress,
+    Moment,
+    PacketKind,
     Sighting, //
 };
 use crate::hash::HashKey;
+use core::cell::Cell;
 use kernel::alloc::AllocError;
 
-/// So many connections may be remembered for each one that was left by the last sweep, before the
-/// next one is due at once.
+/// So many connections may be remembered for each one that the last sweep has looked up and kept,
+/// before the next one is due at once.
 const GROWTH: usize = 2;
 
 /// So many may be remembered in any case.
@@ -35,6 +39,10 @@ const HELPED_AT: usize = 4;
 
 /// How many connections are looked up by a packet that helps.
 const LOOKED_UP_PER_ADDED: usize = 2;
+
+/// So many connections may be remembered that are presumed lost. A flood that is dropped behind the
+/// rule is to leave little.
+const LOST: usize = 32;
 
 /// What a shard says of a packet.
 #[derive(Clone, Copy)]
@@ -63,6 +71,8 @@ struct Sweep {
     keys: usize,
     /// How many connections of the key in work are ahead.
     connections: usize,
+    /// How many were looked up and are still there. What is added meanwhile is not among them.
+    kept: usize,
 }
 
 /// Some keys, and the connections of each.
@@ -70,8 +80,8 @@ pub(crate) struct Shard<K, C> {
     buckets: Indexed<Bucket<K, C>>,
     threads: Threads,
     grace_periods: GracePeriods,
-    /// How many connections are remembered, over all keys.
-    connections: usize,
+    /// What is remembered, over all keys.
+    census: Census,
     /// How many there may be before a sweep is due at once.
     allowed: usize,
     sweep: Sweep,
@@ -83,29 +93,31 @@ impl<K: Key, C: Connection> Shard<K, C> {
             buckets: Indexed::new(),
             threads: Threads::new(),
             grace_periods: GracePeriods::new(),
-            connections: 0,
+            census: Census {
+                all: 0,
+                lost: 0,
+            },
             allowed: ALLOWANCE,
             sweep: Sweep {
                 keys: 0,
                 connections: 0,
+                kept: 0,
             },
         }
     }
 
     /// Whether nothing is remembered.
     pub(crate) fn is_empty(&self) -> bool {
-        self.connections == 0
+        self.census.all == 0
     }
 
     /// Decides whether a packet's connection is one more than `limit` for its key.
     ///
-    /// The answer counts the packet's connection, if it is not assured or was seen before, and
-    /// those others of the key that live, or may be about to, and were not refused. `hash` is that
-    /// of the key.
+    /// `hash` is that of the key. [`super::rules`] tells which connections count.
     ///
     /// # Errors
     ///
-    /// If there is no memory to remember a new connection. Then it is not remembered.
+    /// If there is no memory to remember a connection that begins. Then it is not remembered.
     pub(crate) fn decide<E: Environment<K, C>>(
         &mut self,
         key: &K,
@@ -118,7 +130,11 @@ impl<K: Key, C: Connection> Shard<K, C> {
         // Asked for with the lock held, so that time does not go back from one packet to the next.
         let moment = environment.moment();
         // Of what conntrack has, nothing is to be waited for.
-        let grace_period = if sighting.progress == Progress::Unconfirmed {
+        let may_be_pending = matches!(
+            sighting.kind,
+            PacketKind::New | PacketKind::Reopening { live: false }
+        );
+        let grace_period = if may_be_pending {
             self.grace_periods.current(environment)
         } else {
             self.grace_periods.latest()
@@ -133,44 +149,61 @@ impl<K: Key, C: Connection> Shard<K, C> {
             stamp,
             grace_periods: self.grace_periods,
             now: moment.now,
+            room_for_lost: Cell::new(self.room_for_lost()),
         };
-        let before = self.connections;
+        let before = self.census.all;
 
-        let decided = match self.buckets.find(hash, |bucket| bucket.key() == key) {
-            Some(index) => self.decide_at(index, sighting, limit, &context),
-            None => {
-                let (answer, first) = Bucket::first(sighting, limit, &context);
-                match first {
-                    Some(bucket) => self.buckets.push(bucket, hash, hash_key).map(|()| {
-                        self.connections = self.connections.saturating_add(1);
-                        (answer, 1)
-                    }),
-                    None => Ok((answer, 0)),
-                }
-            }
+        let (answer, remembered) = match self.buckets.find(hash, |bucket| bucket.key() == key) {
+            Some(index) => self.decide_at(index, sighting, limit, &context)?,
+            None => self.decide_first(hash, sighting, limit, &context)?,
         };
 
-        let is_added = self.connections > before;
+        let is_added = self.census.all > before;
         let sweep = if !is_added {
             None
-        } else if self.connections <= self.allowed {
+        } else if self.census.all <= self.allowed {
             Some(Due::Later)
         } else {
-            if self.connections / HELPED_AT > self.allowed {
+            if self.census.all / HELPED_AT > self.allowed {
                 self.help(&moment, hash_key, environment);
             }
             Some(Due::Now)
         };
-        decided.map(|(verdict, remembered)| Decision {
-            answer: verdict,
+        let is_full = usize::try_from(limit).is_ok_and(|limit| remembered >= limit);
+        Ok(Decision {
+            answer,
             sweep,
-            grace_period: verdict == Answer::Under
-                && (is_added || sighting.progress == Progress::Unconfirmed)
-                && answer(remembered.saturating_add(1), limit) == Answer::Over,
+            grace_period: answer == Answer::Under && (is_added || may_be_pending) && is_full,
         })
     }
 
-    /// Returns with the answer how many connections the key has that are remembered.
+    fn room_for_lost(&self) -> usize {
+        LOST.saturating_sub(self.census.lost)
+    }
+
+    /// Decides for a packet of a key that has no connections. Returns with the answer how many it has
+    /// then.
+    fn decide_first<E: Environment<K, C>>(
+        &mut self,
+        hash: u32,
+        sighting: &Sighting<C>,
+        limit: u32,
+        context: &Context<'_, K, E>,
+    ) -> Result<(Answer, usize), AllocError> {
+        let (answer, bucket) = Bucket::first(sighting, limit, context);
+        let Some(bucket) = bucket else {
+            return Ok((answer, 0));
+        };
+        let census = bucket.census();
+        let pushed = self.buckets.push(bucket, hash, context.hash_key);
+
+        if sighting.kind.excuse(pushed)?.is_some() {
+            self.census.replace(Census::default(), census);
+        }
+        Ok((answer, census.all))
+    }
+
+    /// The same where it has some.
     fn decide_at<E: Environment<K, C>>(
         &mut self,
         index: usize,
@@ -181,29 +214,27 @@ impl<K: Key, C: Connection> Shard<K, C> {
         let Some(bucket) = self.buckets.get_mut(index) else {
             return Err(AllocError);
         };
-        let before = bucket.len();
+        let before = bucket.census();
         let answer = bucket.decide(sighting, limit, context);
-        let after = bucket.len();
+        let after = bucket.census();
 
-        self.count(before, after);
-        if after == 0 {
-            self.buckets.remove(index, context.hash_key);
-        }
-        answer.map(|answer| (answer, after))
+        self.recount(index, before, after, context.hash_key);
+        answer.map(|answer| (answer, after.all))
     }
 
-    /// Notes that a bucket has `after` connections where it had `before`.
-    fn count(&mut self, before: usize, after: usize) {
-        self.connections = self
-            .connections
-            .saturating_sub(before)
-            .saturating_add(after);
+    /// Notes that the bucket at `index` has `after` where it had `before`. It goes where it has
+    /// nothing.
+    fn recount(&mut self, index: usize, before: Census, after: Census, hash_key: &HashKey) {
+        self.census.replace(before, after);
+        if after.all == 0 {
+            self.buckets.remove(index, hash_key);
+        }
     }
 
     /// Goes on with the sweep where connections are added faster than it gets along by itself.
     fn help<E: Environment<K, C>>(
         &mut self,
-        moment: &super::Moment,
+        moment: &Moment,
         hash_key: &HashKey,
         environment: &E,
     ) {
@@ -217,6 +248,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
         self.sweep = Sweep {
             keys: self.buckets.len(),
             connections: 0,
+            kept: 0,
         };
     }
 
@@ -234,7 +266,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
     fn sweep_on<E: Environment<K, C>>(
         &mut self,
         count: usize,
-        moment: &super::Moment,
+        moment: &Moment,
         hash_key: &HashKey,
         environment: &E,
     ) -> bool {
@@ -244,7 +276,8 @@ impl<K: Key, C: Connection> Shard<K, C> {
             if self.sweep.connections == 0 {
                 let Some(index) = self.sweep.keys.min(self.buckets.len()).checked_sub(1) else {
                     self.allowed = self
-                        .connections
+                        .sweep
+                        .kept
                         .saturating_mul(GROWTH)
                         .saturating_add(ALLOWANCE);
                     return true;
@@ -253,6 +286,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
                 self.sweep.connections = usize::MAX;
             }
             let index = self.sweep.keys;
+            let room_for_lost = self.room_for_lost();
             let Some(bucket) = self.buckets.get_mut(index) else {
                 self.sweep.connections = 0;
                 continue;
@@ -265,18 +299,18 @@ impl<K: Key, C: Connection> Shard<K, C> {
                 stamp: Stamp::of_nobody(self.grace_periods.latest()),
                 grace_periods: self.grace_periods,
                 now: moment.now,
+                room_for_lost: Cell::new(room_for_lost),
             };
-            let before = bucket.len();
+            let before = bucket.census();
+            let looked_up = bucket.sweep(&mut self.sweep.connections, left, &context);
             // A key costs something, too.
-            left = left.saturating_sub(
-                bucket
-                    .sweep(&mut self.sweep.connections, left, &context)
-                    .max(1),
-            );
-            let after = bucket.len();
-            self.count(before, after);
-            if after == 0 {
-                self.buckets.remove(index, hash_key);
+            left = left.saturating_sub(looked_up.max(1));
+            let after = bucket.census();
+            let forgotten = before.all.saturating_sub(after.all);
+            let kept = looked_up.saturating_sub(forgotten);
+            self.sweep.kept = self.sweep.kept.saturating_add(kept);
+            self.recount(index, before, after, hash_key);
+            if after.all == 0 {
                 self.sweep.connections = 0;
             }
         }

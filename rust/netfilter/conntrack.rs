@@ -1,14 +1,17 @@
 // SPDX-License-Identifier: GPL-2.0
 
-//! Connection tracking.
+//! Connection tracking: connections, their tuples and zones, and looking them up.
 //!
 //! C headers:
 //! [`include/net/netfilter/nf_conntrack.h`](srctree/include/net/netfilter/nf_conntrack.h),
 //! [`include/net/netfilter/nf_conntrack_core.h`](srctree/include/net/netfilter/nf_conntrack_core.h)
 
-use super::family::{
-    Address,
-    Family, //
+use super::{
+    family::{
+        Address,
+        Family, //
+    },
+    tcp::Segment, //
 };
 use crate::bindings;
 use core::ptr::NonNull;
@@ -166,20 +169,70 @@ impl<F: Family> Tuple<F> {
     }
 }
 
-/// How far a connection has got.
+/// How far a connection of TCP has got, as far as that matters. Those of other protocols are live.
 #[derive(Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Progress {
-    /// Not in conntrack's table: its first packet may still be dropped.
-    Unconfirmed,
-    /// In the table.
-    Confirmed,
-    /// In the table, and seen in both directions long enough that early drop spares it.
-    Assured,
-    /// Over, although the packet has been looked at: it has ended it, or begins nothing.
-    Closed {
-        /// Whether it was assured.
-        assured: bool,
+pub(crate) enum Phase {
+    /// None of the others.
+    Live,
+    /// Both sides have closed it. A SYN has conntrack begin a new one in its place.
+    TimeWait,
+    /// It was reset, but it may come back: a SYN is let pass, and the SYN/ACK that answers it revives
+    /// the connection.
+    Close {
+        /// Whether the last packet that conntrack took was a reset. If not, one has come since that may
+        /// revive it or shows that it goes on; or REJECT has reset it, which only one side has heard.
+        by_reset: bool,
     },
+}
+
+impl Phase {
+    /// Whether it goes on, or may do so without another packet of its client.
+    pub(crate) fn is_live(self) -> bool {
+        matches!(self, Self::Live | Self::Close { by_reset: false })
+    }
+}
+
+/// What conntrack has of a connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Status {
+    /// Whether it was answered, so that early drop spares it.
+    pub(crate) assured: bool,
+    /// How far it has got.
+    pub(crate) phase: Phase,
+}
+
+/// The direction of a packet within its connection.
+#[derive(Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Direction {
+    /// As the packet that has begun it.
+    Original,
+    /// The other one.
+    Reply,
+}
+
+impl Direction {
+    fn from_raw(raw: bindings::ip_conntrack_dir) -> Self {
+        if raw == bindings::ip_conntrack_dir_IP_CT_DIR_ORIGINAL {
+            Self::Original
+        } else {
+            Self::Reply
+        }
+    }
+}
+
+/// What a packet has to do with a connection.
+#[derive(Clone, Copy)]
+pub(crate) enum Relation {
+    /// It is one of the connection's packets.
+    Part {
+        /// What conntrack has of the connection. `None` if it is not in conntrack's table: its first
+        /// packet may still be dropped.
+        status: Option<Status>,
+        /// The packet's direction.
+        direction: Direction,
+    },
+    /// It is not tracked; or it is about the connection: an error, or a reset that REJECT sends.
+    Aside,
 }
 
 /// A connection of conntrack, or a template for one.
@@ -234,16 +287,14 @@ impl Connection {
         self.has_status(bindings::ip_conntrack_status_IPS_TEMPLATE)
     }
 
-    /// How far it has got.
+    /// What conntrack has of it. `None` if it is not in conntrack's table.
     #[inline]
-    pub(crate) fn progress(&self) -> Progress {
-        if !self.has_status(bindings::ip_conntrack_status_IPS_CONFIRMED) {
-            Progress::Unconfirmed
-        } else if self.has_status(bindings::ip_conntrack_status_IPS_ASSURED) {
-            Progress::Assured
-        } else {
-            Progress::Confirmed
-        }
+    pub(crate) fn status(&self) -> Option<Status> {
+        self.has_status(bindings::ip_conntrack_status_IPS_CONFIRMED)
+            .then(|| Status {
+                assured: self.has_status(bindings::ip_conntrack_status_IPS_ASSURED),
+                phase: self.phase(),
+            })
     }
 
     fn original_raw(&self) -> *const bindings::nf_conntrack_tuple {
@@ -261,32 +312,73 @@ impl Connection {
         Tuple::from_raw(unsafe { &*self.original_raw() })
     }
 
-    /// Whether it is over although conntrack still has it: a TCP connection in TIME_WAIT or CLOSE.
-    pub(crate) fn is_closed(&self) -> bool {
+    /// What a packet that it is on has to do with it. `info` is what conntrack has left on the packet.
+    ///
+    /// # Safety
+    ///
+    /// `skb` must be a valid packet at a hook of family `F`.
+    unsafe fn relation<F: Family>(&self, skb: *const bindings::sk_buff, info: u32) -> Relation {
+        let is_related = match info {
+            // A connection that was expected is related to the one that has announced it.
+            bindings::ip_conntrack_info_IP_CT_RELATED => {
+                !self.has_status(bindings::ip_conntrack_status_IPS_EXPECTED)
+                    // SAFETY: The caller promises a valid packet of family `F`.
+                    || unsafe { is_icmp_error::<F>(skb) }
+            }
+            bindings::ip_conntrack_info_IP_CT_RELATED_REPLY => true,
+            _ => false,
+        };
+        if is_related {
+            return Relation::Aside;
+        }
+
+        Relation::Part {
+            status: self.status(),
+            direction: if info < bindings::ip_conntrack_info_IP_CT_IS_REPLY {
+                Direction::Original
+            } else {
+                Direction::Reply
+            },
+        }
+    }
+
+    fn phase(&self) -> Phase {
         // SAFETY: `self` is a valid connection by its invariant, and `protonum` does not change.
         let protocol = unsafe { (*self.original_raw()).dst.protonum };
         if u32::from(protocol) != bindings::IPPROTO_TCP {
-            return false;
+            return Phase::Live;
         }
         // SAFETY: `self` is a valid connection by its invariant, and it is of TCP, so `proto.tcp`
-        // is the part of the union in use. C changes the state under a lock that is not ours: the
-        // byte is read once, and any value of it is a state.
-        let state = unsafe { core::ptr::read_volatile(&raw const (*self.0.get()).proto.tcp.state) };
+        // is the part of the union in use. C changes both under a lock that is not ours: each byte
+        // is read once, and has a meaning whatever its value.
+        let (state, last_index) = unsafe {
+            let tcp = &raw const (*self.0.get()).proto.tcp;
+            (
+                core::ptr::read_volatile(&raw const (*tcp).state),
+                core::ptr::read_volatile(&raw const (*tcp).last_index),
+            )
+        };
 
-        matches!(
-            u32::from(state),
-            bindings::tcp_conntrack_TCP_CONNTRACK_TIME_WAIT
-                | bindings::tcp_conntrack_TCP_CONNTRACK_CLOSE
-        )
+        match u32::from(state) {
+            bindings::tcp_conntrack_TCP_CONNTRACK_TIME_WAIT => Phase::TimeWait,
+            bindings::tcp_conntrack_TCP_CONNTRACK_CLOSE => Phase::Close {
+                by_reset: last_index == TCP_RST_SET,
+            },
+            _ => Phase::Live,
+        }
     }
 }
+
+/// `TCP_RST_SET` of `net/netfilter/nf_conntrack_proto_tcp.c`, which no header has. The tests of the
+/// suite `evasion` fail where it is another number.
+const TCP_RST_SET: u8 = 4;
 
 /// Looks up the connection that has `tuple` as one of its directions.
 fn find<F: Family>(
     net: &Net,
     zone: Zone,
     tuple: &Tuple<F>,
-) -> Option<(ARef<Connection>, bindings::ip_conntrack_dir)> {
+) -> Option<(ARef<Connection>, Direction)> {
     // SAFETY: The namespace is valid, and conntrack reads zone and tuple during the call only. It
     // may be called in any context but hard interrupts, with none of conntrack's locks held: this
     // crate never takes one.
@@ -310,7 +402,7 @@ fn find<F: Family>(
 
     // SAFETY: The reference that the look-up took goes to the `ARef`.
     let connection = unsafe { ARef::from_raw(connection) };
-    Some((connection, direction.into()))
+    Some((connection, Direction::from_raw(direction.into())))
 }
 
 /// Names a connection: its original direction, and the zone that this is unique in.
@@ -382,11 +474,11 @@ impl<F: Family> Identity<F> {
     pub(crate) fn find(&self, net: &Net) -> Option<ARef<Connection>> {
         let (connection, direction) = find(net, self.zone, &self.original)?;
 
-        (direction == bindings::ip_conntrack_dir_IP_CT_DIR_ORIGINAL).then_some(connection)
+        (direction == Direction::Original).then_some(connection)
     }
 }
 
-/// Tells which connection a packet belongs to, and how far that has got.
+/// Tells which connection a packet belongs to, and how.
 ///
 /// That is the connection on the packet. Without one, or with a template, it is the one that the
 /// packet's own tuple finds in conntrack, or else the one that it would make. `None` if nothing can
@@ -398,9 +490,10 @@ impl<F: Family> Identity<F> {
 pub(crate) unsafe fn identify<F: Family>(
     skb: *const bindings::sk_buff,
     net: &Net,
-) -> Option<(Identity<F>, Progress)> {
-    // SAFETY: The caller promises a valid packet.
-    let on_packet = unsafe { bindings::xt_rust_nf_ct_get(skb) };
+) -> Option<(Identity<F>, Relation)> {
+    let mut info = 0;
+    // SAFETY: The caller promises a valid packet; `info` can be written.
+    let on_packet = unsafe { bindings::xt_rust_nf_ct_get(skb, &mut info) };
     let mut zone = bindings::nf_conntrack_zone::default();
     // SAFETY: `on_packet` is null or what the packet holds a reference on, and the packet is valid.
     unsafe { bindings::xt_rust_nf_ct_zone(on_packet, skb, &mut zone) };
@@ -412,14 +505,9 @@ pub(crate) unsafe fn identify<F: Family>(
 
         if !connection.is_template() {
             let original = connection.original()?;
-            let progress = if connection.is_closed() {
-                Progress::Closed {
-                    assured: connection.progress() == Progress::Assured,
-                }
-            } else {
-                connection.progress()
-            };
-            return Some((Identity { original, zone }, progress));
+            // SAFETY: The caller promises a valid packet of family `F`.
+            let relation = unsafe { connection.relation::<F>(skb, info) };
+            return Some((Identity { original, zone }, relation));
         }
     }
 
@@ -437,28 +525,49 @@ pub(crate) unsafe fn identify<F: Family>(
     if !parsed {
         return None;
     }
-    let original = Tuple::from_raw(&tuple)?;
-
-    match find(net, zone, &original) {
-        Some((connection, _)) => {
-            let mut zone = bindings::nf_conntrack_zone::default();
-            // SAFETY: A reference on the connection is held, and the packet is valid.
-            unsafe { bindings::xt_rust_nf_ct_zone(connection.0.get(), skb, &mut zone) };
-            let original = connection.original()?;
-            let progress = match connection.progress() {
-                // The packet may begin another one in its place.
-                Progress::Confirmed if connection.is_closed() => Progress::Unconfirmed,
-                progress => progress,
-            };
-
-            Some((
-                Identity {
-                    original,
-                    zone: Zone::from_raw(&zone),
-                },
-                progress,
-            ))
-        }
-        None => Some((Identity { original, zone }, Progress::Unconfirmed)),
+    let own = Identity {
+        original: Tuple::from_raw(&tuple)?,
+        zone,
+    };
+    // SAFETY: The caller promises a valid packet of family `F`.
+    if info == bindings::ip_conntrack_info_IP_CT_UNTRACKED || unsafe { is_icmp_error::<F>(skb) } {
+        return Some((own, Relation::Aside));
     }
+    let begins = Relation::Part {
+        status: None,
+        direction: Direction::Original,
+    };
+    let Some((connection, direction)) = find(net, zone, &own.original) else {
+        return Some((own, begins));
+    };
+    let status = connection.status();
+    if direction == Direction::Reply
+        && status.is_some_and(|status| status.phase == Phase::TimeWait)
+        // SAFETY: The caller promises a valid packet of family `F`.
+        && unsafe { Segment::read::<F>(skb) }.is_some_and(Segment::is_syn)
+    {
+        // Conntrack makes a new connection of it, the other way round.
+        return Some((own, begins));
+    }
+    let mut zone = bindings::nf_conntrack_zone::default();
+    // SAFETY: A reference on the connection is held, and the packet is valid.
+    unsafe { bindings::xt_rust_nf_ct_zone(connection.0.get(), skb, &mut zone) };
+
+    Some((
+        Identity {
+            original: connection.original()?,
+            zone: Zone::from_raw(&zone),
+        },
+        Relation::Part { status, direction },
+    ))
+}
+
+/// Whether the packet is an ICMP error.
+///
+/// # Safety
+///
+/// `skb` must be a valid packet at a hook of family `F`.
+unsafe fn is_icmp_error<F: Family>(skb: *const bindings::sk_buff) -> bool {
+    // SAFETY: The caller promises a valid packet of family `F`.
+    unsafe { bindings::xt_rust_is_icmp_error(skb, F::NFPROTO) }
 }

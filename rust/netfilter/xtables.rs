@@ -13,10 +13,11 @@ use super::{
         self,
         Identity,
         Net,
-        Progress, //
+        Relation, //
     },
     context,
     family::Family,
+    tcp::Segment,
     upkeep::{
         Jiffies,
         Upkeep, //
@@ -146,11 +147,18 @@ impl<F: Family> Packet<'_, F> {
         unsafe { F::addresses(self.skb) }
     }
 
-    /// The connection that the packet belongs to, and how far that has got.
+    /// The connection that the packet belongs to, and how.
     #[inline]
-    pub(crate) fn connection(&self) -> Option<(Identity<F>, Progress)> {
-        // SAFETY: By the invariants.
+    pub(crate) fn connection(&self) -> Option<(Identity<F>, Relation)> {
+        // SAFETY: `skb` is a valid packet at a hook of family `F` by the invariants.
         unsafe { conntrack::identify(self.skb, self.net()) }
+    }
+
+    /// What its TCP header says, if it has one.
+    #[inline]
+    pub(crate) fn segment(&self) -> Option<Segment> {
+        // SAFETY: `skb` is a valid packet at a hook of family `F` by the invariants.
+        unsafe { Segment::read::<F>(self.skb) }
     }
 }
 

@@ -23,11 +23,13 @@ xt_rust_nf_conntrack_find_get(struct net *net,
 	return nf_conntrack_find_get(net, zone, tuple);
 }
 
-struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb)
+struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb, u32 *info)
 {
 	enum ip_conntrack_info ctinfo;
+	struct nf_conn *ct = nf_ct_get(skb, &ctinfo);
 
-	return nf_ct_get(skb, &ctinfo);
+	*info = ctinfo;
+	return ct;
 }
 
 void xt_rust_nf_ct_hold(struct nf_conn *ct)

@@ -22,7 +22,7 @@ struct nf_conntrack_tuple_hash *
 xt_rust_nf_conntrack_find_get(struct net *net,
 			      const struct nf_conntrack_zone *zone,
 			      const struct nf_conntrack_tuple *tuple);
-struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb);
+struct nf_conn *xt_rust_nf_ct_get(const struct sk_buff *skb, u32 *info);
 void xt_rust_nf_ct_hold(struct nf_conn *ct);
 void xt_rust_nf_ct_put(struct nf_conn *ct);
 void xt_rust_nf_ct_zone(const struct nf_conn *ct, const struct sk_buff *skb,
@@ -43,6 +43,11 @@ int xt_rust_skb_network_offset(const struct sk_buff *skb);
 void xt_rust_spin_lock_bh(spinlock_t *lock);
 int xt_rust_spin_trylock_bh(spinlock_t *lock);
 void xt_rust_spin_unlock_bh(spinlock_t *lock);
+
+/* transport.c */
+bool xt_rust_tcp_segment(const struct sk_buff *skb, u8 family, u8 *flags,
+			 u32 *data);
+bool xt_rust_is_icmp_error(const struct sk_buff *skb, u8 family);
 
 /* work.c */
 void xt_rust_init_delayed_work(struct delayed_work *work, work_func_t callback);

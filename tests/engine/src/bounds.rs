@@ -8,7 +8,7 @@ use std::collections::HashSet;
 use kernel::memory;
 
 use crate::counting::{
-    Answer, Connection, Environment, Fate, Key, Moment, Progress, Shard, Sighting,
+    Answer, Connection, Environment, Fate, Key, Moment, PacketKind, Shard, Sighting,
 };
 use crate::hash::HashKey;
 
@@ -50,9 +50,9 @@ impl Environment<Network, Ends> for Tracked {
     fn fate(&self, _key: &Network, connection: &Ends, _tag: u16) -> Fate {
         self.looked_up.set(self.looked_up.get() + 1);
         if self.all_ended || self.ended.contains(connection) {
-            Fate::Unknown
+            Fate::Gone
         } else {
-            Fate::Live { assured: true }
+            Fate::Live
         }
     }
 
@@ -72,6 +72,12 @@ impl Environment<Network, Ends> for Tracked {
         state <= self.now as usize
     }
 }
+
+/// A packet of a connection that conntrack has confirmed.
+const CONFIRMED: PacketKind = PacketKind::Live {
+    assured: false,
+    syn: true,
+};
 
 struct Bench {
     shard: Shard<Network, Ends>,
@@ -100,17 +106,17 @@ impl Bench {
     /// A first packet. Returns the answer, and how many connections were looked up.
     fn open(&mut self, key: u32, connection: Ends) -> (Answer, usize) {
         self.tracked.looked_up.set(0);
-        let (answer, _) = self.decide(key, connection, Progress::Unconfirmed);
+        let (answer, _) = self.decide(key, connection, PacketKind::New);
         (answer, self.tracked.looked_up.get())
     }
 
     /// Returns the answer, and whether a grace period is to be asked for.
-    fn decide(&mut self, key: u32, connection: Ends, progress: Progress) -> (Answer, bool) {
+    fn decide(&mut self, key: u32, connection: Ends, kind: PacketKind) -> (Answer, bool) {
         let key = Network(key, 0);
         let sighting = Sighting {
             connection,
             tag: 6,
-            progress,
+            kind,
         };
         let decision = self
             .shard
@@ -164,6 +170,9 @@ fn all_memory_is_given_back_without_traffic() {
     }
     bench.tracked.all_ended = true;
     bench.tracked.now += 3;
+    bench.sweep();
+    // A few are only presumed lost.
+    bench.tracked.now += 6 * 250;
     bench.sweep();
     assert!(bench.shard.is_empty());
     assert_eq!(memory::in_use(), before);
@@ -252,14 +261,14 @@ fn verification_of_a_large_key_is_spread_over_time() {
 /// RCU is asked only where what becomes of a connection may decide for the next one.
 #[test]
 fn a_grace_period_is_asked_for_at_the_limit() {
-    for last in [Progress::Unconfirmed, Progress::Confirmed] {
+    for last in [PacketKind::New, CONFIRMED] {
         let mut bench = Bench::new(3);
-        let mut is_asked_for = |number, progress| bench.decide(1, connection(number), progress).1;
-        assert!(!is_asked_for(1, Progress::Unconfirmed));
-        assert!(!is_asked_for(2, Progress::Unconfirmed));
+        let mut is_asked_for = |number, kind| bench.decide(1, connection(number), kind).1;
+        assert!(!is_asked_for(1, PacketKind::New));
+        assert!(!is_asked_for(2, PacketKind::New));
         // That it is confirmed tells nothing of the other two.
         assert!(is_asked_for(3, last));
         // It is refused, and does not count.
-        assert!(!is_asked_for(4, Progress::Unconfirmed));
+        assert!(!is_asked_for(4, PacketKind::New));
     }
 }

@@ -4,10 +4,10 @@
 
 use kernel::memory;
 
-use crate::counting::{Answer, Due, Progress, Shard, Sighting};
+use crate::counting::{Answer, Due, Environment, PacketKind, Shard, Sighting};
 use crate::hash::HashKey;
-use crate::model::Model;
-use crate::world::{Tracked, World};
+use crate::model::{Model, Seen};
+use crate::world::{Name, Phase, Tracked, World};
 
 pub use crate::world::{ConnectionId, KeyId, ThreadId, TOGETHER};
 
@@ -24,16 +24,36 @@ pub struct Rules {
     pub drop: bool,
 }
 
+impl Rules {
+    const ACCEPT: Self = Self {
+        refuse: false,
+        drop: false,
+    };
+}
+
+/// What a client sends.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
+pub enum Segment {
+    Syn,
+    Data,
+    /// Neither data nor flags that matter.
+    Ack,
+    Reset,
+}
+
 #[derive(Clone, Copy, Debug)]
 #[cfg_attr(feature = "arbitrary", derive(arbitrary::Arbitrary))]
 pub enum Event {
-    /// A packet from outside, which conntrack confirms after the rules, or one of a connection that
-    /// it has.
+    /// A packet from outside. Conntrack has looked at it, but in the table raw, and confirms its
+    /// connection after the rules if that is new.
     Packet {
         key: KeyId,
         connection: ConnectionId,
         thread: ThreadId,
         rules: Rules,
+        segment: Segment,
+        raw: bool,
     },
     /// A first packet that conntrack has confirmed before the rules, as on loopback.
     Loopback {
@@ -48,8 +68,8 @@ pub enum Event {
         connection: ConnectionId,
         thread: ThreadId,
     },
-    /// A packet of a connection that is over, if conntrack has it still.
-    Late {
+    /// An error about a connection, or a packet that is not tracked.
+    Aside {
         key: KeyId,
         connection: ConnectionId,
         thread: ThreadId,
@@ -58,7 +78,18 @@ pub enum Event {
         key: KeyId,
         connection: ConnectionId,
     },
+    /// The server resets it.
+    Reset {
+        key: KeyId,
+        connection: ConnectionId,
+    },
+    /// Both sides close it.
     Close {
+        key: KeyId,
+        connection: ConnectionId,
+    },
+    /// The server answers a SYN that conntrack has ignored.
+    Revive {
         key: KeyId,
         connection: ConnectionId,
     },
@@ -113,14 +144,16 @@ impl History {
                 | Event::Older {
                     connection, thread, ..
                 }
-                | Event::Late {
+                | Event::Aside {
                     connection, thread, ..
                 } => {
                     *connection %= OLD;
                     *thread %= TOGETHER + 1;
                 }
                 Event::Assure { connection, .. }
+                | Event::Reset { connection, .. }
                 | Event::Close { connection, .. }
+                | Event::Revive { connection, .. }
                 | Event::Expire { connection, .. } => *connection %= OLD,
                 Event::Tick { jiffies } => *jiffies %= JIFFIES,
                 Event::Sweep { count } => *count %= LOOK_UPS,
@@ -161,7 +194,7 @@ pub fn run(history: &History) {
         limit: history.limit,
         world: World::new(history.start),
         since_sweep: 0,
-        model: Model::default(),
+        model: Model::new(history.allocations.is_some()),
     };
     for event in &history.events {
         driver.happen(*event);
@@ -174,15 +207,25 @@ pub fn run(history: &History) {
 
 impl Driver {
     fn happen(&mut self, event: Event) {
+        let mut by = None;
         match event {
             Event::Packet {
                 key,
                 connection,
                 thread,
                 rules,
+                segment,
+                raw,
             } => {
-                self.world.begin(thread);
-                self.packet(key, connection, thread, rules);
+                by = Some((key, thread));
+                self.begin(key, thread);
+                let name = (key, connection);
+                let kind = if raw {
+                    self.world.kind_in_raw(name, segment)
+                } else {
+                    self.world.kind(name, segment)
+                };
+                self.packet(key, connection, thread, kind, rules);
             }
             Event::Loopback {
                 key,
@@ -190,44 +233,54 @@ impl Driver {
                 thread,
                 rules,
             } => {
-                self.world.begin(thread);
+                by = Some((key, thread));
+                self.begin(key, thread);
                 self.world.track((key, connection), false);
-                self.packet(key, connection, thread, rules);
+                let kind = self.world.kind((key, connection), Segment::Syn);
+                self.packet(key, connection, thread, kind, rules);
             }
             Event::Older {
                 key,
                 connection,
                 thread,
             } => {
+                by = Some((key, thread));
                 let connection = connection | OLD;
-                self.world.begin(thread);
-                self.world.expire((key, connection));
+                self.begin(key, thread);
+                self.world.set((key, connection), None);
                 self.world.track((key, connection), true);
-                let rules = Rules {
-                    refuse: false,
-                    drop: false,
+                let kind = PacketKind::Live {
+                    assured: true,
+                    syn: false,
                 };
-                self.packet(key, connection, thread, rules);
+                self.packet(key, connection, thread, kind, Rules::ACCEPT);
             }
-            Event::Late {
+            Event::Aside {
                 key,
                 connection,
                 thread,
             } => {
-                self.world.begin(thread);
-                let tracked = self.world.tracked((key, connection));
-                if let Some(Tracked {
-                    closed: true,
-                    assured,
-                }) = tracked
-                {
-                    self.model.look(&self.world);
-                    self.decide(key, connection, thread, Progress::Closed { assured });
-                }
+                by = Some((key, thread));
+                self.begin(key, thread);
+                self.packet(key, connection, thread, PacketKind::Aside, Rules::ACCEPT);
             }
-            Event::Assure { key, connection } => self.world.assure((key, connection)),
-            Event::Close { key, connection } => self.world.close((key, connection)),
-            Event::Expire { key, connection } => self.world.expire((key, connection)),
+            Event::Assure { key, connection } => self.change((key, connection), |tracked| {
+                tracked.assured = true;
+            }),
+            Event::Reset { key, connection } => self.change((key, connection), |tracked| {
+                tracked.phase = Phase::Close { by_reset: true };
+            }),
+            Event::Close { key, connection } => self.change((key, connection), |tracked| {
+                if tracked.phase == Phase::Live {
+                    tracked.phase = Phase::TimeWait;
+                }
+            }),
+            Event::Revive { key, connection } => self.change((key, connection), |tracked| {
+                if tracked.phase == (Phase::Close { by_reset: false }) {
+                    tracked.phase = Phase::Live;
+                }
+            }),
+            Event::Expire { key, connection } => self.world.set((key, connection), None),
             Event::Tick { jiffies } => {
                 self.world.tick(jiffies);
                 self.since_sweep += jiffies;
@@ -244,21 +297,36 @@ impl Driver {
             Event::Rcu => self.world.step_of_rcu(),
             Event::RcuMeanwhile => self.world.step_of_rcu_meanwhile(),
         }
-        self.model.look(&self.world);
+        self.model.look(&self.world, by);
     }
 
-    fn packet(&mut self, key: KeyId, connection: ConnectionId, thread: ThreadId, rules: Rules) {
-        let name = (key, connection);
-        // Conntrack makes a new connection of a first packet after the end, in place of the old one.
-        self.world.forget_closed(name);
-        self.model.look(&self.world);
-        let progress = self.world.progress(name);
-        let Some(answer) = self.decide(key, connection, thread, progress) else {
+    fn begin(&mut self, key: KeyId, thread: ThreadId) {
+        self.world.begin(thread);
+        self.model.look(&self.world, Some((key, thread)));
+    }
+
+    /// Changes what conntrack has of a connection, if it has it.
+    fn change(&mut self, name: Name, change: impl FnOnce(&mut Tracked)) {
+        if let Some(mut tracked) = self.world.tracked(name) {
+            change(&mut tracked);
+            self.world.set(name, Some(tracked));
+        }
+    }
+
+    fn packet(
+        &mut self,
+        key: KeyId,
+        connection: ConnectionId,
+        thread: ThreadId,
+        kind: PacketKind,
+        rules: Rules,
+    ) {
+        let Some(answer) = self.decide(key, connection, thread, kind) else {
             return;
         };
         let refused = rules.drop || (rules.refuse && answer == Answer::Over);
-        if progress == Progress::Unconfirmed && !refused {
-            self.world.let_through(name);
+        if matches!(kind, PacketKind::New | PacketKind::Reopening { .. }) && !refused {
+            self.world.let_through((key, connection));
         }
     }
 
@@ -268,14 +336,17 @@ impl Driver {
         key: KeyId,
         connection: ConnectionId,
         thread: ThreadId,
-        progress: Progress,
+        kind: PacketKind,
     ) -> Option<Answer> {
         let name = (key, connection);
-        let counts = self.model.counts(&self.world, name, thread, progress);
+        let seen = Seen { name, thread, kind };
+        let limit = self.limit as usize;
+        let counts = self.model.counts(&self.world, seen);
+        let outcomes = self.model.outcomes(&self.world, seen, limit);
         let sighting = Sighting {
             connection,
             tag: key.into(),
-            progress,
+            kind,
         };
         self.world.looked_up.set(0);
         let hash = crate::counting::Key::hash(&key, &self.hash_key);
@@ -293,29 +364,27 @@ impl Driver {
             self.world.looked_up.get()
         );
         let Ok(decision) = decided else {
+            let begins = matches!(
+                kind,
+                PacketKind::New
+                    | PacketKind::Reopening { .. }
+                    | PacketKind::Live { assured: false, .. }
+            );
             assert!(
-                matches!(progress, Progress::Unconfirmed | Progress::Confirmed),
+                begins && self.model.may_be_unknown(name),
                 "a packet that needs no memory was dropped for lack of it"
             );
-            // The engine had forgotten it, or never known.
             self.model.forget(name);
             return None;
         };
         // Whoever adds something sees to it that a sweep comes.
         assert!(decision.sweep.is_none() || !self.shard.is_empty());
-        let limit = self.limit as usize;
-        match decision.answer {
-            Answer::Over => assert!(
-                counts.most > limit,
-                "over the limit of {limit} with {counts:?}"
-            ),
-            Answer::Under => assert!(
-                counts.least <= limit,
-                "under the limit of {limit} with {counts:?}"
-            ),
-        }
-        self.model
-            .note(&self.world, name, thread, progress, decision.answer);
+        let answer = decision.answer;
+        assert!(
+            outcomes.iter().any(|(allowed, _)| *allowed == answer),
+            "{answer:?} for {kind:?} with a limit of {limit} and {counts:?}: {outcomes:?}"
+        );
+        self.model.note(name, answer, outcomes);
         if decision.grace_period {
             self.world.ask_for_grace_period();
         }
@@ -323,7 +392,7 @@ impl Driver {
         if decision.sweep == Some(Due::Now) && connection % 2 == 0 {
             self.sweep_all();
         }
-        Some(decision.answer)
+        Some(answer)
     }
 
     fn sweep_all(&mut self) {
@@ -335,6 +404,7 @@ impl Driver {
 
     /// Everything is over, and nothing happens any more but that the deferred work is done.
     fn end(&mut self) {
+        const MORE_THAN_LOST: u32 = 6 * <World as Environment<_, _>>::HZ;
         self.world.end_all();
         for _ in 0..2 {
             self.sweep_all();
@@ -342,6 +412,9 @@ impl Driver {
                 self.world.step_of_rcu();
             }
         }
+        // What is lost now is forgotten then.
+        self.sweep_all();
+        self.world.tick(MORE_THAN_LOST);
         self.sweep_all();
         assert!(self.shard.is_empty(), "something is remembered still");
     }

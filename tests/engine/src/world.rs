@@ -3,10 +3,11 @@
 //! A conntrack in which connections come and go.
 
 use std::cell::{Cell, RefCell};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
-use crate::counting::{Connection, Environment, Fate, Key, Moment, Progress};
+use crate::counting::{Connection, Environment, Fate, Key, Moment, PacketKind};
 use crate::hash::HashKey;
+use crate::history::Segment;
 
 pub type KeyId = u8;
 pub type ConnectionId = u16;
@@ -30,14 +31,31 @@ impl Connection for ConnectionId {
     }
 }
 
-/// A connection that conntrack has.
-#[derive(Clone, Copy, Debug)]
-pub struct Tracked {
-    pub assured: bool,
-    pub closed: bool,
+/// How far a connection has got.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum Phase {
+    Live,
+    TimeWait,
+    Close {
+        /// Nothing has come since but resets.
+        by_reset: bool,
+    },
 }
 
-/// A packet on its way to be confirmed.
+/// A connection that conntrack has.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Tracked {
+    pub assured: bool,
+    pub phase: Phase,
+}
+
+impl Tracked {
+    pub fn is_live(self) -> bool {
+        matches!(self.phase, Phase::Live | Phase::Close { by_reset: false })
+    }
+}
+
+/// A packet on its way to conntrack.
 #[derive(Clone, Copy, Debug)]
 struct Travelling {
     name: Name,
@@ -54,6 +72,8 @@ struct Rcu {
     asked_for: usize,
     /// It goes on at the next look-up, once that has found nothing.
     meanwhile: Cell<bool>,
+    /// It has.
+    went_on: Cell<bool>,
     /// What had begun, and what was over, when the packet came that is being handled.
     at_packet: [usize; 2],
 }
@@ -62,13 +82,13 @@ struct Rcu {
 pub struct World {
     pub now: u32,
     tracked: RefCell<BTreeMap<Name, Tracked>>,
-    /// When a connection has become assured or ended, last.
-    changed: BTreeMap<Name, u32>,
+    /// When a connection has come to life or ended, last.
+    changed: RefCell<BTreeMap<Name, u32>>,
+    /// What has changed since that was asked for.
+    touched: RefCell<BTreeSet<Name>>,
     travelling: RefCell<Vec<Travelling>>,
     rcu: Rcu,
     thread: ThreadId,
-    /// How many packets each thread has handled.
-    turns: BTreeMap<ThreadId, u32>,
     /// How many connections were looked up since this was set to 0.
     pub looked_up: Cell<usize>,
 }
@@ -85,9 +105,9 @@ impl World {
         self.tracked.borrow().get(&name).copied()
     }
 
-    /// Whether it has become assured or ended in this jiffy.
+    /// Whether it has come to life or ended in this jiffy.
     pub fn has_just_changed(&self, name: Name) -> bool {
-        self.changed.get(&name) == Some(&self.now)
+        self.changed.borrow().get(&name) == Some(&self.now)
     }
 
     pub fn tick(&mut self, jiffies: u32) {
@@ -110,6 +130,11 @@ impl World {
     /// The same, but in the midst of the next look-up.
     pub fn step_of_rcu_meanwhile(&self) {
         self.rcu.meanwhile.set(true);
+    }
+
+    /// Whether a grace period may begin or end while a packet is handled.
+    pub fn may_end_meanwhile(&self) -> bool {
+        self.rcu.meanwhile.get() || self.rcu.went_on.take()
     }
 
     /// Whether a grace period may end while this packet is handled.
@@ -147,16 +172,6 @@ impl World {
         self.arrive(|travelling| travelling.thread == thread && thread != TOGETHER);
         self.rcu.at_packet = [self.rcu.begun.get(), self.rcu.over.get()];
         self.thread = thread;
-        *self.turns.entry(thread).or_default() += 1;
-    }
-
-    pub fn turn(&self, thread: ThreadId) -> u32 {
-        self.turns.get(&thread).copied().unwrap_or_default()
-    }
-
-    /// Whether the thread has handled more packets than so many.
-    pub fn has_gone_on(&self, thread: ThreadId, turn: u32) -> bool {
-        self.turn(thread) > turn
     }
 
     fn arrive(&self, which: impl Fn(&Travelling) -> bool) {
@@ -168,26 +183,46 @@ impl World {
         }
     }
 
-    /// Conntrack has it from now on, if it has not.
+    /// A packet that may begin a connection gets to conntrack. One that was reset by its server goes on
+    /// as it is, but for that a packet has come; what else has ended is replaced.
     pub fn track(&self, name: Name, assured: bool) {
         // Of several first packets of one connection, conntrack confirms one.
         self.travelling
             .borrow_mut()
             .retain(|packet| packet.name != name);
-        if self.tracked(name).is_none_or(|tracked| tracked.closed) {
-            self.tracked.borrow_mut().insert(
-                name,
-                Tracked {
-                    assured,
-                    closed: false,
-                },
-            );
-        }
+        let phase = match self.tracked(name) {
+            Some(tracked) if tracked.phase == Phase::Live => return,
+            Some(Tracked {
+                phase: Phase::Close { by_reset },
+                ..
+            }) if !(by_reset && is_reset_by_client(name)) => Phase::Close { by_reset: false },
+            _ => Phase::Live,
+        };
+        self.set(name, Some(Tracked { assured, phase }));
     }
 
-    /// The packet that was handled last was let through, unconfirmed.
+    /// The connections of which conntrack has something else than when this was called last.
+    pub fn take_touched(&self) -> BTreeSet<Name> {
+        self.touched.take()
+    }
+
+    /// Has conntrack have it like this from now on.
+    pub fn set(&self, name: Name, tracked: Option<Tracked>) {
+        self.touched.borrow_mut().insert(name);
+        let mut all = self.tracked.borrow_mut();
+        let is_live = |tracked: Option<&Tracked>| tracked.is_some_and(|it| it.is_live());
+        if is_live(all.get(&name)) != is_live(tracked.as_ref()) {
+            self.changed.borrow_mut().insert(name, self.now);
+        }
+        match tracked {
+            Some(tracked) => all.insert(name, tracked),
+            None => all.remove(&name),
+        };
+    }
+
+    /// The packet that was handled last was let through, and conntrack is yet to handle it.
     pub fn let_through(&mut self, name: Name) {
-        if self.tracked(name).is_some() {
+        if self.tracked(name).is_some_and(Tracked::is_live) {
             // Another one of it arrived meanwhile, and conntrack confirms one.
             return;
         }
@@ -198,40 +233,58 @@ impl World {
         });
     }
 
-    /// Whether a packet of it is on its way to be confirmed.
-    pub fn is_travelling(&self, name: Name) -> bool {
-        let travelling = self.travelling.borrow();
-        travelling.iter().any(|packet| packet.name == name)
-    }
-
-    pub fn assure(&mut self, name: Name) {
-        if let Some(tracked) = self.tracked.get_mut().get_mut(&name) {
-            if !tracked.closed && !tracked.assured {
-                tracked.assured = true;
-                self.changed.insert(name, self.now);
+    /// What a packet shows that conntrack has looked at.
+    pub fn kind(&self, name: Name, segment: Segment) -> PacketKind {
+        let Some(tracked) = self.tracked(name) else {
+            return PacketKind::New;
+        };
+        let close = |by_reset| {
+            let phase = Phase::Close { by_reset };
+            self.set(name, Some(Tracked { phase, ..tracked }));
+        };
+        match (tracked.phase, segment) {
+            (_, Segment::Reset) => {
+                close(true);
+                PacketKind::Aside
             }
-        }
-    }
-
-    pub fn close(&mut self, name: Name) {
-        if let Some(tracked) = self.tracked.get_mut().get_mut(&name) {
-            if !tracked.closed {
-                tracked.closed = true;
-                self.changed.insert(name, self.now);
+            (Phase::Live, _) => PacketKind::Live {
+                assured: tracked.assured,
+                syn: segment == Segment::Syn,
+            },
+            (Phase::Close { by_reset: true }, Segment::Syn) if is_reset_by_client(name) => {
+                self.set(name, None);
+                PacketKind::New
             }
+            (Phase::Close { .. }, _) => {
+                close(false);
+                PacketKind::Reopening { live: true }
+            }
+            (Phase::TimeWait, Segment::Syn) => {
+                self.set(name, None);
+                PacketKind::New
+            }
+            (Phase::TimeWait, _) => PacketKind::TimeWait {
+                data: segment == Segment::Data,
+            },
         }
     }
 
-    pub fn expire(&mut self, name: Name) {
-        let old = self.tracked.get_mut().remove(&name);
-        if old.is_some_and(|old| !old.closed) {
-            self.changed.insert(name, self.now);
-        }
-    }
-
-    pub fn forget_closed(&mut self, name: Name) {
-        if self.tracked(name).is_some_and(|tracked| tracked.closed) {
-            self.tracked.get_mut().remove(&name);
+    /// What a packet shows that conntrack has not looked at yet.
+    pub fn kind_in_raw(&self, name: Name, segment: Segment) -> PacketKind {
+        match (self.tracked(name), segment) {
+            (None, _) => PacketKind::New,
+            (Some(Tracked { phase: Phase::Live, assured }), _) => PacketKind::Live {
+                assured,
+                syn: segment == Segment::Syn,
+            },
+            (Some(_), Segment::Reset) => PacketKind::Aside,
+            (Some(Tracked { phase: Phase::Close { by_reset }, .. }), _) => {
+                PacketKind::Reopening { live: !by_reset }
+            }
+            (Some(_), Segment::Syn) => PacketKind::Reopening { live: false },
+            (Some(_), _) => PacketKind::TimeWait {
+                data: segment == Segment::Data,
+            },
         }
     }
 
@@ -240,13 +293,21 @@ impl World {
         self.tracked.get_mut().clear();
     }
 
-    pub fn progress(&self, name: Name) -> Progress {
-        match self.tracked(name) {
-            Some(Tracked { closed: true, .. }) | None => Progress::Unconfirmed,
-            Some(Tracked { assured: true, .. }) => Progress::Assured,
-            Some(_) => Progress::Confirmed,
+    /// What conntrack has of a connection at the end of a look-up in whose midst RCU goes on.
+    pub fn tracked_meanwhile(&self, name: Name) -> Option<Tracked> {
+        if self.tracked(name).is_none() && self.arrives_meanwhile(name) {
+            return Some(Tracked {
+                assured: false,
+                phase: Phase::Live,
+            });
         }
+        self.tracked(name)
     }
+}
+
+/// Of what was reset, a SYN has conntrack begin anew where its own side has reset it.
+pub fn is_reset_by_client((_, connection): Name) -> bool {
+    connection % 3 == 0
 }
 
 impl Environment<KeyId, ConnectionId> for World {
@@ -257,12 +318,15 @@ impl Environment<KeyId, ConnectionId> for World {
         match self.tracked((*key, *connection)) {
             None => {
                 if self.rcu.meanwhile.take() {
+                    self.rcu.went_on.set(true);
                     self.step_of_rcu();
                 }
-                Fate::Unknown
+                Fate::Gone
             }
-            Some(Tracked { closed: true, .. }) => Fate::Closed,
-            Some(Tracked { assured, .. }) => Fate::Live { assured },
+            Some(tracked) if tracked.is_live() => Fate::Live,
+            Some(tracked) => Fate::Ended {
+                time_wait: tracked.phase == Phase::TimeWait,
+            },
         }
     }
 

@@ -2,7 +2,9 @@
 
 //! Random histories.
 
-use engine::history::{run, ConnectionId, Event, History, KeyId, Rules, ThreadId, TOGETHER};
+use engine::history::{
+    run, ConnectionId, Event, History, KeyId, Rules, Segment, ThreadId, TOGETHER,
+};
 use proptest::prelude::*;
 
 fn rules() -> impl Strategy<Value = Rules> {
@@ -10,24 +12,37 @@ fn rules() -> impl Strategy<Value = Rules> {
         .prop_map(|(refuse, drop)| Rules { refuse, drop })
 }
 
+fn segment() -> impl Strategy<Value = Segment> {
+    prop_oneof![
+        6 => Just(Segment::Syn),
+        2 => Just(Segment::Data),
+        2 => Just(Segment::Ack),
+        1 => Just(Segment::Reset),
+    ]
+}
+
 fn event(keys: KeyId, connections: ConnectionId) -> impl Strategy<Value = Event> {
     let named = || (0..keys, 0..connections);
     let seen = move || (named(), 0..=TOGETHER, rules());
     prop_oneof![
-        8 => seen().prop_map(|((key, connection), thread, rules)| Event::Packet {
-            key, connection, thread, rules
-        }),
+        10 => (seen(), segment(), prop::bool::weighted(0.2)).prop_map(
+            |(((key, connection), thread, rules), segment, raw)| Event::Packet {
+                key, connection, thread, rules, segment, raw
+            }
+        ),
         2 => seen().prop_map(|((key, connection), thread, rules)| Event::Loopback {
             key, connection, thread, rules
         }),
         1 => seen().prop_map(|((key, connection), thread, _)| Event::Older {
             key, connection, thread
         }),
-        1 => seen().prop_map(|((key, connection), thread, _)| Event::Late {
+        1 => seen().prop_map(|((key, connection), thread, _)| Event::Aside {
             key, connection, thread
         }),
         2 => named().prop_map(|(key, connection)| Event::Assure { key, connection }),
+        1 => named().prop_map(|(key, connection)| Event::Reset { key, connection }),
         1 => named().prop_map(|(key, connection)| Event::Close { key, connection }),
+        1 => named().prop_map(|(key, connection)| Event::Revive { key, connection }),
         1 => named().prop_map(|(key, connection)| Event::Expire { key, connection }),
         3 => prop_oneof![Just(1), Just(1), Just(2), 3u32..1000]
             .prop_map(|jiffies| Event::Tick { jiffies }),
@@ -104,6 +119,8 @@ fn packet(connection: ConnectionId, thread: ThreadId) -> Event {
         connection,
         thread,
         rules,
+        segment: Segment::Syn,
+        raw: false,
     }
 }
 

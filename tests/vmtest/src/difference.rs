@@ -47,6 +47,23 @@ pub enum Difference {
     /// closed just then: the count is 0, which it takes for an error.
     AssuredDropped,
 
+    /// Once one more than the limit was let through, in-tree has each packet of the key over the limit,
+    /// those that ask for a connection again among them. Ours never has a SYN of a connection over that
+    /// it has admitted: REJECT would reset that.
+    AdmittedSynOver,
+
+    /// In-tree takes the count for 1 at least, so that no packet is under a limit of 0. For ours the
+    /// packets of older connections are, as nothing is to disturb those.
+    OneAtLeast,
+
+    /// In-tree counts the connection that an ICMP error is about for whoever sends the error. Ours
+    /// remembers nothing of an error: anybody can forge one.
+    ErrorsCounted,
+
+    /// In-tree counts an untracked packet as a connection until it looks it up in vain. Ours counts
+    /// connections of conntrack.
+    UntrackedCounted,
+
     /// In-tree ignores flag bits that it does not know. Ours refuses the rule.
     UnknownFlagsAccepted,
 }

@@ -6,7 +6,9 @@ use anyhow::Result;
 
 use super::each;
 use crate::decision::Verdict::{Dropped, Over, Under};
-use crate::difference::Difference::{AssuredDropped, OlderConnectionAdded, RefusedAttemptsCounted};
+use crate::difference::Difference::{
+    AssuredDropped, OlderConnectionAdded, OneAtLeast, RefusedAttemptsCounted,
+};
 use crate::flow::Flow;
 use crate::lab::Lab;
 use crate::registry::Registry;
@@ -41,13 +43,13 @@ fn older(lab: &mut Lab, rule: Limit) -> Result<Flow> {
     Ok(old)
 }
 
-/// The count is taken as 1 at least.
+/// Nothing new gets in, and what is older goes on, as long as the rule's target refuses.
 fn limit_zero(lab: &mut Lab) -> Result<()> {
     let old = older(lab, limit(0))?;
     let [a] = lab.flows();
-    lab.data(&old)?.is(Over)?;
+    lab.data(&old)?.differs(Under, Over, OneAtLeast)?;
     lab.open(&a)?.is(Over)?;
-    lab.data(&old)?.is(Over)
+    beyond_the_limit(lab, &old)
 }
 
 fn limit_one(lab: &mut Lab) -> Result<()> {
@@ -70,8 +72,7 @@ fn limit_two(lab: &mut Lab) -> Result<()> {
     beyond_the_limit(lab, &old)
 }
 
-/// One more than the limit has been let through by the rule, which on loopback is not known
-/// until that one becomes assured.
+/// One more than the limit has been let through by the rule, which is never known on loopback.
 fn beyond_the_limit(lab: &mut Lab, old: &Flow) -> Result<()> {
     lab.settle()?;
     match lab.path() {

@@ -59,7 +59,7 @@ fn icmp(lab: &mut Lab) -> Result<()> {
     lab.decide("another client", &flow, &other)?.is(Under)
 }
 
-/// An ICMP error belongs to the connection that it is about, and that counts for whoever sends it.
+/// An ICMP error is about a connection, and nobody has one more for it.
 fn icmp_error(lab: &mut Lab) -> Result<()> {
     let [mut a, b] = lab.flows();
     let (client, server) = (a.tuple.source.ip(), a.tuple.destination.ip());
@@ -80,11 +80,11 @@ fn icmp_error(lab: &mut Lab) -> Result<()> {
     let from_router = packet::unreachable(router.tuple.source.ip(), server, &a.answer()?)?;
     lab.decide("from a router", &router, &from_router)?
         .is(Under)?;
-    lab.open(&router)?.is(Over)?;
+    lab.open(&router)?
+        .differs(Under, Over, Difference::ErrorsCounted)?;
     conntrack::delete(&a.tuple)?;
     lab.settle()?;
-    lab.open(&router)?.is(Under)?;
-    // It belongs to none any more, and is taken for the first packet of one.
+    lab.again(&router)?.is(Under)?;
     lab.decide("about none", &b, &from_client)?.is(Under)
 }
 
@@ -114,7 +114,7 @@ fn unknown(lab: &mut Lab) -> Result<()> {
     lab.decide("to another server", &flow, &another)?.is(Over)
 }
 
-/// What is kept from conntrack is never found there, and so forgotten at the next look-up.
+/// What is kept from conntrack is no connection of it.
 fn untracked(lab: &mut Lab) -> Result<()> {
     let [a, b] = lab.flows();
     let notrack = || {
@@ -129,5 +129,6 @@ fn untracked(lab: &mut Lab) -> Result<()> {
     lab.settle()?;
     lab.again(&a)?.is(Under)?;
     lab.install_with(limit(0), notrack())?;
-    lab.open(&a)?.is(Over)
+    lab.open(&a)?
+        .differs(Under, Over, Difference::UntrackedCounted)
 }
