@@ -36,9 +36,9 @@ impl HashKey {
         match *words.as_slice() {
             // SAFETY: `self.0` is a valid key for the length of the call.
             [a] => unsafe { bindings::hsiphash_2u32(low(a), high(a), &self.0) },
-            // SAFETY: As above.
+            // SAFETY: `hsiphash_2u32()` only reads the key, which is valid.
             [a, b] => unsafe { bindings::hsiphash_4u32(low(a), high(a), low(b), high(b), &self.0) },
-            // SAFETY: As above, and the words can be read for their length.
+            // SAFETY: The key is valid, and the words can be read for their length.
             _ => unsafe {
                 bindings::xt_rust_hsiphash(
                     words.as_ptr().cast::<c_void>(),

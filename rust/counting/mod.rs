@@ -116,13 +116,7 @@ impl PacketKind {
     /// Whether it is one of the many packets of an assured connection.
     #[inline]
     fn is_assured_live(self) -> bool {
-        matches!(
-            self,
-            Self::Live {
-                assured: true,
-                syn: false
-            }
-        )
+        matches!(self, Self::Live { assured: true, .. })
     }
 
     /// Lets a connection go unremembered for lack of memory, unless it begins: only then is the

@@ -142,13 +142,7 @@ impl Measure {
             (PacketKind::New | PacketKind::Reopening { .. }, _) => Self::OthersAndItself,
             (PacketKind::Live { syn: true, .. }, Some(State::Admitted)) => Self::Nothing,
             (PacketKind::Live { .. }, Some(State::Admitted)) => Self::CountedOnly,
-            (
-                PacketKind::Live {
-                    assured: true,
-                    syn: false,
-                },
-                None,
-            ) => Self::OthersCountedOnly,
+            (PacketKind::Live { assured: true, .. }, None) => Self::OthersCountedOnly,
             (PacketKind::Live { .. }, _) => Self::OthersAndItself,
             (PacketKind::TimeWait { data: true }, _) => Self::OthersAndItself,
             (PacketKind::TimeWait { .. }, Some(State::Refused)) => Self::OthersAndItself,
@@ -205,13 +199,7 @@ impl Change {
             }
             (PacketKind::Reopening { live: true }, _) => Self::Remember(State::Admitted),
             // It is older than the rule.
-            (
-                PacketKind::Live {
-                    assured: true,
-                    syn: false,
-                },
-                None,
-            ) => Self::Nothing,
+            (PacketKind::Live { assured: true, .. }, None) => Self::Nothing,
             (PacketKind::Live { .. }, _) => Self::Remember(State::Admitted),
             // Another packet of it may begin it anew.
             (PacketKind::TimeWait { .. }, Some(State::Pending | State::Attempt)) => Self::Nothing,

@@ -31,7 +31,7 @@ pub(crate) struct Upkeep {
 
 // SAFETY: The workqueue synchronises what is done to its work.
 unsafe impl Send for Upkeep {}
-// SAFETY: As above.
+// SAFETY: All methods take `&self` and only call the workqueue, which synchronises them.
 unsafe impl Sync for Upkeep {}
 
 /// What is called back. It gets what [`Upkeep::from_work`] takes.
@@ -84,7 +84,8 @@ impl Upkeep {
         // CAST: `unsigned long` is no shorter.
         let delay = delay as c_ulong;
 
-        // SAFETY: As above.
+        // SAFETY: The work was initialised by `new`, and the workqueue refuses it once it is being
+        // stopped.
         unsafe { bindings::xt_rust_mod_delayed_work(self.work.get(), delay) };
     }
 

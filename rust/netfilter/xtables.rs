@@ -143,7 +143,8 @@ impl<F: Family> Packet<'_, F> {
     /// Source and destination, as the header has them.
     #[inline]
     pub(crate) fn addresses(&self) -> (F::Address, F::Address) {
-        // SAFETY: By the invariants.
+        // SAFETY: `skb` is a valid packet of family `F` whose network header is linear, by the
+        // invariants.
         unsafe { F::addresses(self.skb) }
     }
 
@@ -194,7 +195,7 @@ struct Installed<T: Match> {
 
 // SAFETY: A namespace may be used from anywhere; everything else may be sent.
 unsafe impl<T: Match> Send for Installed<T> {}
-// SAFETY: As above, and everything else may be shared.
+// SAFETY: A namespace may be used from anywhere at once; everything else may be shared.
 unsafe impl<T: Match> Sync for Installed<T> {}
 
 impl<T: Match> Installed<T> {
@@ -216,7 +217,7 @@ impl<T: Match> Installed<T> {
     }
 
     fn net(&self) -> &Net {
-        // SAFETY: By the invariant.
+        // SAFETY: The namespace is valid as long as the rule, by the invariant.
         unsafe { Net::from_raw(self.net.as_ptr()) }
     }
 
@@ -274,8 +275,8 @@ impl<T: Match> Adapter<T> {
             // aligned it; it is ours alone to write until the rule is in use.
             unsafe { (&raw mut (*data).rule).write(RulePtr(core::ptr::null_mut())) };
 
-            // SAFETY: As above; `T::Info` is valid for any bytes, and x_tables has initialised
-            // them.
+            // SAFETY: The match data is as long as `matchsize`, and x_tables has initialised it;
+            // `T::Info` is valid for any bytes.
             let info = unsafe { &(*data).info };
             let rule = T::check(info)?;
 
@@ -298,7 +299,7 @@ impl<T: Match> Adapter<T> {
             let rule = KBox::pin_init(unsafe { Installed::<T>::new(raw_net, rule) }, GFP_KERNEL)?;
             unused.dismiss();
 
-            // SAFETY: As above.
+            // SAFETY: The match data is as long as `matchsize`, and ours alone to write.
             unsafe { (&raw mut (*data).rule).write(RulePtr(rule.into_foreign().cast())) };
             Ok(0)
         })
@@ -444,7 +445,7 @@ impl<T: Match> Registration<T> {
 
 impl<T: Match> Drop for Registration<T> {
     fn drop(&mut self) {
-        // SAFETY: By the invariant, it is in the list.
+        // SAFETY: The table is in the list of x_tables, by the invariant.
         unsafe { bindings::xt_unregister_match(self.0.raw.get()) };
         // Only now, so that it cannot be put into the list while it is in there.
         self.0.registered.store(0, Release);

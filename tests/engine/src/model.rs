@@ -244,10 +244,9 @@ impl Model {
     fn shown(&self, known: Known, kind: PacketKind) -> Vec<Known> {
         match kind {
             // Where nothing depends on it, nobody notes that conntrack has it.
-            PacketKind::Live {
-                assured: true,
-                syn: false,
-            } if matches!(known, Known::Pending(_)) => vec![known, known.live()],
+            PacketKind::Live { assured: true, .. } if matches!(known, Known::Pending(_)) => {
+                vec![known, known.live()]
+            }
             PacketKind::Live { .. } => vec![known.live()],
             _ => vec![known],
         }
@@ -272,13 +271,9 @@ impl Model {
                 vec![Known::Pending(way())]
             }
             (PacketKind::Reopening { .. }, _) if under => vec![Known::Admitted],
-            (
-                PacketKind::Live {
-                    assured: true,
-                    syn: false,
-                },
-                Known::Nothing | Known::Pending(_),
-            ) if under => vec![known],
+            (PacketKind::Live { assured: true, .. }, Known::Nothing | Known::Pending(_)) if under => {
+                vec![known]
+            }
             (PacketKind::Live { .. }, _) if under => vec![Known::Admitted],
             (PacketKind::New, Known::Nothing) => vec![Known::Attempt(way())],
             (PacketKind::Reopening { live: false }, Known::Nothing) => vec![Known::Refused],
@@ -404,16 +399,12 @@ fn answers(known: Known, kind: PacketKind, counts: Counts, limit: usize) -> Vec<
         answers
     };
     match (kind, known) {
-        (PacketKind::Live { syn: true, .. }, Known::Admitted) => vec![Answer::Under],
+        (PacketKind::Live { syn: true, .. }, Known::Admitted | Known::Pending(_)) => {
+            vec![Answer::Under]
+        }
         // It was told under, and is admitted whether that was noted or not.
         (PacketKind::Live { .. }, Known::Admitted | Known::Pending(_)) => where_let_through(1),
-        (
-            PacketKind::Live {
-                assured: true,
-                syn: false,
-            },
-            Known::Nothing,
-        ) => where_let_through(0),
+        (PacketKind::Live { assured: true, .. }, Known::Nothing) => where_let_through(0),
         (PacketKind::Live { .. } | PacketKind::New | PacketKind::Reopening { .. }, _)
         | (PacketKind::TimeWait { data: true }, _)
         | (PacketKind::TimeWait { .. }, Known::Refused) => by_count(1),

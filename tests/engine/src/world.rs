@@ -82,7 +82,7 @@ struct Rcu {
 pub struct World {
     pub now: u32,
     tracked: RefCell<BTreeMap<Name, Tracked>>,
-    /// When a connection has come to life or ended, last.
+    /// When a look-up of a connection has begun to show something else, last.
     changed: RefCell<BTreeMap<Name, u32>>,
     /// What has changed since that was asked for.
     touched: RefCell<BTreeSet<Name>>,
@@ -105,7 +105,7 @@ impl World {
         self.tracked.borrow().get(&name).copied()
     }
 
-    /// Whether it has come to life or ended in this jiffy.
+    /// Whether looking it up shows something else than at the beginning of this jiffy.
     pub fn has_just_changed(&self, name: Name) -> bool {
         self.changed.borrow().get(&name) == Some(&self.now)
     }
@@ -210,8 +210,10 @@ impl World {
     pub fn set(&self, name: Name, tracked: Option<Tracked>) {
         self.touched.borrow_mut().insert(name);
         let mut all = self.tracked.borrow_mut();
-        let is_live = |tracked: Option<&Tracked>| tracked.is_some_and(|it| it.is_live());
-        if is_live(all.get(&name)) != is_live(tracked.as_ref()) {
+        let shown = |tracked: Option<&Tracked>| {
+            tracked.map(|it| (it.is_live(), it.phase == Phase::TimeWait))
+        };
+        if shown(all.get(&name)) != shown(tracked.as_ref()) {
             self.changed.borrow_mut().insert(name, self.now);
         }
         match tracked {
