@@ -272,3 +272,16 @@ fn a_grace_period_is_asked_for_at_the_limit() {
         assert!(!is_asked_for(4, PacketKind::New));
     }
 }
+
+/// No decision depends on connections that conntrack had when they were refused.
+#[test]
+fn refused_connections_are_not_looked_up() {
+    let mut bench = Bench::new(2);
+    for number in 0..1000 {
+        bench.decide(1, connection(number), CONFIRMED);
+    }
+    bench.tracked.now += 1;
+    let (answer, looked_up) = bench.open(1, connection(1000));
+    assert_eq!(answer, Answer::Over);
+    assert_eq!(looked_up, 2);
+}

@@ -226,3 +226,54 @@ fn handled_together() {
     let events = (0..3).map(|connection| packet(connection, TOGETHER));
     run_events(1, 1, events.collect());
 }
+
+/// A packet of a client that conntrack has looked at.
+fn later(connection: ConnectionId, segment: Segment) -> Event {
+    let rules = Rules {
+        refuse: true,
+        drop: false,
+    };
+    Event::Packet {
+        key: 0,
+        connection,
+        thread: 0,
+        rules,
+        segment,
+        raw: false,
+    }
+}
+
+/// Both sides have closed a connection, and its client goes on: that counts for two seconds. The very
+/// packet that closes it does not.
+#[test]
+fn goes_on_after_its_end() {
+    let close = Event::Close {
+        key: 0,
+        connection: 0,
+    };
+    let ends = [loopback(0), close, later(0, Segment::Ack)];
+    let another = [later(0, Segment::Ack), packet(1, 0)];
+    let in_time = [Event::Tick { jiffies: 300 }, packet(2, 0)];
+    let too_late = [Event::Tick { jiffies: 400 }, packet(3, 0)];
+    run_events(1, 1, [ends.as_slice(), &[packet(1, 0)]].concat());
+    run_events(1, 1, [ends.as_slice(), &another].concat());
+    run_events(1, 1, [ends.as_slice(), &another, &in_time].concat());
+    run_events(1, 1, [ends.as_slice(), &another, &in_time, &too_late].concat());
+}
+
+/// What was refused stays so for as long as conntrack has it: its last packets are told over, too.
+#[test]
+fn refused_until_it_is_gone() {
+    let events = vec![
+        loopback(0),
+        loopback(1),
+        Event::Close {
+            key: 0,
+            connection: 1,
+        },
+        Event::Sweep { count: 9 },
+        Event::Sweep { count: 9 },
+        later(1, Segment::Ack),
+    ];
+    run_events(1, 1, events);
+}

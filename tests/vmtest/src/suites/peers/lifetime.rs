@@ -10,6 +10,7 @@ use anyhow::{ensure, Result};
 use super::wire;
 use crate::conntrack;
 use crate::decision::Verdict::{Over, Under};
+use crate::difference::Difference::OneAtLeast;
 use crate::lab::Lab;
 use crate::module::{self, Reload};
 use crate::net::flood::Flood;
@@ -58,13 +59,16 @@ fn no_reference_is_leaked(lab: &mut Lab) -> Result<()> {
     lab.outside.send(&a.first()?, &a)?;
     lab.establish_unseen(&mut a)?;
     lab.outside.send(&b.first()?, &b)?;
-    let untracked = Ruleset::default().append("raw", Chain::Prerouting, "-j CT --notrack");
     for rule in [limit(5), limit(5).upto(), limit(0)] {
-        lab.install_with(rule, untracked.clone())?;
-        let verdict = if rule.limit == 0 { Over } else { Under };
+        lab.install_at("raw", Chain::Prerouting, rule, Ruleset::default())?;
         for _ in 0..3 {
-            lab.data(&a)?.is(verdict)?;
-            lab.again(&b)?.is(verdict)?;
+            if rule.limit == 0 {
+                lab.data(&a)?.differs(Under, Over, OneAtLeast)?;
+                lab.again(&b)?.is(Over)?;
+            } else {
+                lab.data(&a)?.is(Under)?;
+                lab.again(&b)?.is(Under)?;
+            }
             lab.settle()?;
         }
     }
