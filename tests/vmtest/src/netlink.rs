@@ -133,6 +133,11 @@ impl Netlink {
         self.transact(&[request])
     }
 
+    /// The same, without waiting for the answer: others may come before it.
+    pub fn tell(&self, request: Request) -> Result<()> {
+        self.send(&request.emit(0)?)
+    }
+
     /// Asks for one thing, and returns the attributes of what the kernel answers; nothing if it has no
     /// such thing.
     pub fn get(&self, mut request: Request) -> Result<Option<Vec<u8>>> {
@@ -164,6 +169,28 @@ impl Netlink {
         request.flags |= netlink_packet_core::NLM_F_DUMP;
         self.send(&request.emit(1)?)?;
         self.answers(1, request.fixed.len())
+    }
+
+    /// Messages that the kernel has sent of its own accord: the type and the attributes of each, after
+    /// `fixed` bytes. Empty if none is there.
+    pub fn unasked(&self, fixed: usize) -> Result<Vec<(u16, Vec<u8>)>> {
+        const LARGEST: usize = 8192;
+        let mut received = Vec::with_capacity(LARGEST);
+        match self.socket.recv_from(&mut received, libc::MSG_DONTWAIT) {
+            Ok(_) => {}
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => return Ok(Vec::new()),
+            Err(error) => return Err(error.into()),
+        }
+        let mut messages = Vec::new();
+        let mut rest = &received[..];
+        while !rest.is_empty() {
+            let message = NetlinkBuffer::new_checked(rest)?;
+            let length = usize::try_from(message.length())?.next_multiple_of(4);
+            let attributes = message.payload().get(fixed..).context("a short message")?;
+            messages.push((message.message_type(), attributes.to_vec()));
+            rest = rest.get(length..).unwrap_or_default();
+        }
+        Ok(messages)
     }
 
     fn send(&self, bytes: &[u8]) -> Result<()> {

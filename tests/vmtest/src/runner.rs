@@ -112,7 +112,7 @@ fn report(score: &mut Score, outcome: &Outcome) {
 /// it finds no table whose module another process is just loading. For TUN devices, nothing loads
 /// the driver where no udev is there.
 fn load_modules() {
-    const MODULES: [&str; 10] = [
+    const MODULES: [&str; 11] = [
         "tun",
         "veth",
         "iptable_filter",
@@ -123,6 +123,7 @@ fn load_modules() {
         "ip6table_raw",
         "nft_compat",
         "nf_conntrack_netlink",
+        "nfnetlink_queue",
     ];
     // Where they are built in there is nothing to load; where they are missing, tests say so.
     let _ = system::run("modprobe", &[&["-a", "-q"][..], &MODULES].concat(), "");

@@ -180,7 +180,7 @@ impl Outside {
         wire.collect(Duration::ZERO)?;
         for packet in &wire.sent_out[wire.earlier..] {
             match packet {
-                Packet::Tcp(segment) if segment.to == flow.tuple.source => {
+                Packet::Tcp { segment, .. } if segment.to == flow.tuple.source => {
                     return match segment.flags {
                         Flags::SYN_ACK => Ok(Reply::Accepted),
                         Flags { rst: true, .. } => Ok(Reply::Reset),
@@ -210,7 +210,7 @@ impl Wire {
     fn segment(&mut self, flow: &Flow, wanted: impl Fn(Flags) -> bool) -> Result<Segment> {
         let find = |sent_out: &[Packet]| {
             sent_out.iter().rev().find_map(|packet| match packet {
-                Packet::Tcp(segment)
+                Packet::Tcp { segment, .. }
                     if segment.to == flow.tuple.source && wanted(segment.flags) =>
                 {
                     Some(*segment)

@@ -64,12 +64,14 @@ impl Segment {
     }
 
     pub fn with_data(&self, data: &[u8]) -> Result<Vec<u8>> {
-        let mut tcp = ip(self.from.ip(), self.to.ip())?.tcp(
-            self.from.port(),
-            self.to.port(),
-            self.sequence,
-            WINDOW,
-        );
+        self.with_options(&[], data)
+    }
+
+    /// The same with TCP options, whose bytes are a multiple of four.
+    pub fn with_options(&self, options: &[u8], data: &[u8]) -> Result<Vec<u8>> {
+        let mut tcp = ip(self.from.ip(), self.to.ip())?
+            .tcp(self.from.port(), self.to.port(), self.sequence, WINDOW)
+            .options_raw(options)?;
         if self.flags.syn {
             tcp = tcp.syn();
         }
@@ -183,8 +185,14 @@ fn ip(from: IpAddr, to: IpAddr) -> Result<PacketBuilderStep<IpHeaders>> {
 /// What the kernel sent.
 #[derive(Clone, Copy, Debug)]
 pub enum Packet {
-    Tcp(Segment),
-    Icmp { to: IpAddr },
+    Tcp {
+        segment: Segment,
+        /// How many bytes of data it has.
+        data: usize,
+    },
+    Icmp {
+        to: IpAddr,
+    },
 }
 
 impl Packet {
@@ -196,18 +204,21 @@ impl Packet {
             NetHeaders::Arp(_) => return None,
         };
         match headers.transport? {
-            TransportHeader::Tcp(tcp) => Some(Packet::Tcp(Segment {
-                from: (from, tcp.source_port).into(),
-                to: (to, tcp.destination_port).into(),
-                flags: Flags {
-                    syn: tcp.syn,
-                    ack: tcp.ack,
-                    fin: tcp.fin,
-                    rst: tcp.rst,
+            TransportHeader::Tcp(tcp) => Some(Packet::Tcp {
+                segment: Segment {
+                    from: (from, tcp.source_port).into(),
+                    to: (to, tcp.destination_port).into(),
+                    flags: Flags {
+                        syn: tcp.syn,
+                        ack: tcp.ack,
+                        fin: tcp.fin,
+                        rst: tcp.rst,
+                    },
+                    sequence: tcp.sequence_number,
+                    acknowledgment: tcp.acknowledgment_number,
                 },
-                sequence: tcp.sequence_number,
-                acknowledgment: tcp.acknowledgment_number,
-            })),
+                data: headers.payload.slice().len(),
+            }),
             TransportHeader::Icmpv4(_) | TransportHeader::Icmpv6(_) => Some(Packet::Icmp { to }),
             TransportHeader::Udp(_) | TransportHeader::Igmp(_) => None,
         }

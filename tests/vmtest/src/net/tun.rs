@@ -69,14 +69,20 @@ impl Tun {
 
     /// The next TCP or ICMP packet that the kernel sends out, if it comes in time.
     pub fn receive(&self, patience: Duration) -> Result<Option<Packet>> {
+        while let Some(bytes) = self.read(patience)? {
+            if let Some(packet) = Packet::parse(&bytes) {
+                return Ok(Some(packet));
+            }
+        }
+        Ok(None)
+    }
+
+    /// The next packet of any kind, whole.
+    pub fn read(&self, patience: Duration) -> Result<Option<Vec<u8>>> {
         let mut buffer = [0; 2048];
         loop {
             match (&self.queue).read(&mut buffer) {
-                Ok(length) => {
-                    if let Some(packet) = Packet::parse(&buffer[..length]) {
-                        return Ok(Some(packet));
-                    }
-                }
+                Ok(length) => return Ok(Some(buffer[..length].to_vec())),
                 Err(error) if error.kind() == ErrorKind::WouldBlock => {
                     let mut queue = [PollFd::new(self.queue.as_fd(), PollFlags::POLLIN)];
                     if poll(&mut queue, PollTimeout::try_from(patience)?)? == 0 {

@@ -273,7 +273,7 @@ impl Post {
     fn drain(&self) -> Result<Vec<Segment>> {
         let mut segments = Vec::new();
         while let Some(packet) = self.tun.receive(Duration::ZERO)? {
-            if let Packet::Tcp(segment) = packet {
+            if let Packet::Tcp { segment, .. } = packet {
                 segments.push(segment);
             }
         }
