@@ -66,4 +66,25 @@ pub enum Difference {
 
     /// In-tree ignores flag bits that it does not know. Ours refuses the rule.
     UnknownFlagsAccepted,
+
+    /// In-tree does not count a connection that has ended, and that a SYN brings back to life in conntrack
+    /// without a new entry, if it was assured before. Ours takes that SYN for the beginning of one.
+    RevivedNotCounted,
+
+    /// In-tree counts a connection that it has refused if conntrack has it, and refuses those that it has
+    /// let in while there are more than the limit with it. Ours never disturbs these.
+    RefusedDisturbs,
+
+    /// In-tree refuses a SYN that is sent again on a live connection if there are more than the limit; a
+    /// target that rejects has conntrack close that connection's entry, and it counts no more. Ours
+    /// never refuses it.
+    RejectedWhileLive,
+
+    /// A client has conntrack believe in an end that the server does not believe in. In-tree lets the
+    /// connection go on without counting it. Ours counts it again.
+    EndNotBelieved,
+
+    /// In-tree forgets a connection whose first packet a program holds up behind the rule. Ours counts it
+    /// once conntrack has it.
+    HeldForgotten,
 }

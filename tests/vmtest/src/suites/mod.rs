@@ -6,6 +6,7 @@ mod abi;
 mod autoload;
 mod classic;
 mod decisions;
+pub mod evasion;
 pub mod extension;
 mod faults;
 mod fuzz;
@@ -27,6 +28,7 @@ pub fn all(fuzzing: Fuzzing) -> Vec<Case> {
     decisions::register(&mut registry);
     matrix::register(&mut registry);
     zones::register(&mut registry);
+    evasion::register(&mut registry);
     netns::register(&mut registry);
     rules::register(&mut registry);
     veth::register(&mut registry);
