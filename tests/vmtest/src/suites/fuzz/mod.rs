@@ -3,6 +3,7 @@
 //! Whatever comes from userspace and from the network: inputs that nobody thought of.
 
 mod abi;
+mod attacks;
 mod packets;
 
 use anyhow::{ensure, Context, Result};
@@ -25,6 +26,13 @@ pub fn register(registry: &mut Registry, fuzzing: Fuzzing) {
         registry
             .add(format!("fuzz/packets/{variant}"), move |module| {
                 packets::fuzz(module, variant, fuzzing)
+            })
+            .timeout(fuzzing.timeout());
+    }
+    for variant in Variant::tcp() {
+        registry
+            .add(format!("fuzz/attacks/{variant}"), move |module| {
+                attacks::fuzz(module, variant, fuzzing)
             })
             .timeout(fuzzing.timeout());
     }
