@@ -42,8 +42,14 @@ impl Census {
 
     /// Notes that a part of it, which was `before`, is `after` now.
     pub(super) fn replace(&mut self, before: Self, after: Self) {
-        self.all = self.all.saturating_sub(before.all).saturating_add(after.all);
-        self.lost = self.lost.saturating_sub(before.lost).saturating_add(after.lost);
+        self.all = self
+            .all
+            .saturating_sub(before.all)
+            .saturating_add(after.all);
+        self.lost = self
+            .lost
+            .saturating_sub(before.lost)
+            .saturating_add(after.lost);
     }
 }
 

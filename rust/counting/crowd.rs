@@ -161,7 +161,8 @@ impl<C: Connection> Crowd<C> {
         let is_it = |entry: &Entry<C>| entry.is(sighting);
         let state_at = |crowd: &Self, index: usize| crowd.entries.get(index).map(Entry::state);
         let mut known = self.entries.find(hash, is_it);
-        if let Some((index, state)) = known.and_then(|index| Some((index, state_at(self, index)?))) {
+        if let Some((index, state)) = known.and_then(|index| Some((index, state_at(self, index)?)))
+        {
             let shown = state.shown_by(kind);
             if shown != state && self.set(index, shown, context) != Verified::Stayed {
                 known = self.entries.find(hash, is_it);

@@ -93,9 +93,7 @@ impl<C: Connection> Entry<C> {
     ) -> Self {
         match self.verified(context) {
             None => self.with(ended, context.stamp, context.now),
-            Some(entry) if entry.state().is_unsettled() => {
-                entry.seen_again(entry.state(), context)
-            }
+            Some(entry) if entry.state().is_unsettled() => entry.seen_again(entry.state(), context),
             Some(entry) => entry,
         }
     }
@@ -154,7 +152,8 @@ impl<C: Connection> Entry<C> {
     #[inline]
     pub(super) fn is(&self, sighting: &Sighting<C>) -> bool {
         sighting.kind != PacketKind::Aside
-            && self.connection == sighting.connection && self.tag() == sighting.tag
+            && self.connection == sighting.connection
+            && self.tag() == sighting.tag
     }
 
     /// Looks the connection up. Returns what is to be remembered of it, if anything.

@@ -124,9 +124,10 @@ impl PacketKind {
     fn excuse<T>(self, remembered: Result<T, AllocError>) -> Result<Option<T>, AllocError> {
         match (self, remembered) {
             (_, Ok(remembered)) => Ok(Some(remembered)),
-            (Self::New | Self::Reopening { .. } | Self::Live { assured: false, .. }, Err(error)) => {
-                Err(error)
-            }
+            (
+                Self::New | Self::Reopening { .. } | Self::Live { assured: false, .. },
+                Err(error),
+            ) => Err(error),
             (Self::Live { assured: true, .. } | Self::TimeWait { .. } | Self::Aside, Err(_)) => {
                 Ok(None)
             }

@@ -93,10 +93,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
             buckets: Indexed::new(),
             threads: Threads::new(),
             grace_periods: GracePeriods::new(),
-            census: Census {
-                all: 0,
-                lost: 0,
-            },
+            census: Census { all: 0, lost: 0 },
             allowed: ALLOWANCE,
             sweep: Sweep {
                 keys: 0,
@@ -232,12 +229,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
     }
 
     /// Goes on with the sweep where connections are added faster than it gets along by itself.
-    fn help<E: Environment<K, C>>(
-        &mut self,
-        moment: &Moment,
-        hash_key: &HashKey,
-        environment: &E,
-    ) {
+    fn help<E: Environment<K, C>>(&mut self, moment: &Moment, hash_key: &HashKey, environment: &E) {
         if self.sweep_on(LOOKED_UP_PER_ADDED, moment, hash_key, environment) {
             self.begin_sweep();
         }

@@ -271,7 +271,9 @@ impl Model {
                 vec![Known::Pending(way())]
             }
             (PacketKind::Reopening { .. }, _) if under => vec![Known::Admitted],
-            (PacketKind::Live { assured: true, .. }, Known::Nothing | Known::Pending(_)) if under => {
+            (PacketKind::Live { assured: true, .. }, Known::Nothing | Known::Pending(_))
+                if under =>
+            {
                 vec![known]
             }
             (PacketKind::Live { .. }, _) if under => vec![Known::Admitted],
@@ -279,7 +281,8 @@ impl Model {
             (PacketKind::Reopening { live: false }, Known::Nothing) => vec![Known::Refused],
             (PacketKind::New | PacketKind::Reopening { live: false }, _) => {
                 let mut all = Vec::new();
-                for found in self.look_ups(world, seen.name, known, Some(seen.thread), self.room()) {
+                for found in self.look_ups(world, seen.name, known, Some(seen.thread), self.room())
+                {
                     all.push(match found {
                         Known::Nothing if seen.kind != PacketKind::New => Known::Refused,
                         Known::Nothing => Known::Attempt(Way {
@@ -337,13 +340,16 @@ impl Model {
         let touched = world.take_touched();
         // Of what has not changed, deferred work learns nothing new between two packets.
         let may_have_changed = |name: &Name| match packet {
-            Some((key, _)) if !world.may_end_meanwhile() => {
-                name.0 == key || touched.contains(name)
-            }
+            Some((key, _)) if !world.may_end_meanwhile() => name.0 == key || touched.contains(name),
             _ => true,
         };
         let thread = packet.map(|(_, thread)| thread);
-        let names: Vec<Name> = self.known.keys().copied().filter(may_have_changed).collect();
+        let names: Vec<Name> = self
+            .known
+            .keys()
+            .copied()
+            .filter(may_have_changed)
+            .collect();
         for name in names {
             let mut all = self.of(name);
             for known in all.clone() {

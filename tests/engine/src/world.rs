@@ -275,14 +275,24 @@ impl World {
     pub fn kind_in_raw(&self, name: Name, segment: Segment) -> PacketKind {
         match (self.tracked(name), segment) {
             (None, _) => PacketKind::New,
-            (Some(Tracked { phase: Phase::Live, assured }), _) => PacketKind::Live {
+            (
+                Some(Tracked {
+                    phase: Phase::Live,
+                    assured,
+                }),
+                _,
+            ) => PacketKind::Live {
                 assured,
                 syn: segment == Segment::Syn,
             },
             (Some(_), Segment::Reset) => PacketKind::Aside,
-            (Some(Tracked { phase: Phase::Close { by_reset }, .. }), _) => {
-                PacketKind::Reopening { live: !by_reset }
-            }
+            (
+                Some(Tracked {
+                    phase: Phase::Close { by_reset },
+                    ..
+                }),
+                _,
+            ) => PacketKind::Reopening { live: !by_reset },
             (Some(_), Segment::Syn) => PacketKind::Reopening { live: false },
             (Some(_), _) => PacketKind::TimeWait {
                 data: segment == Segment::Data,

@@ -258,7 +258,11 @@ fn goes_on_after_its_end() {
     run_events(1, 1, [ends.as_slice(), &[packet(1, 0)]].concat());
     run_events(1, 1, [ends.as_slice(), &another].concat());
     run_events(1, 1, [ends.as_slice(), &another, &in_time].concat());
-    run_events(1, 1, [ends.as_slice(), &another, &in_time, &too_late].concat());
+    run_events(
+        1,
+        1,
+        [ends.as_slice(), &another, &in_time, &too_late].concat(),
+    );
 }
 
 /// What was refused stays so for as long as conntrack has it: its last packets are told over, too.

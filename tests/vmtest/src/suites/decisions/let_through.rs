@@ -27,13 +27,7 @@ pub fn register(registry: &mut Registry) {
     loopback("let_through_assured_unseen", assured_unseen);
     for path in [Path::Wire, Path::Loopback] {
         let few = Variant::few();
-        each(
-            registry,
-            "admitted_once",
-            path,
-            few,
-            admitted_once,
-        );
+        each(registry, "admitted_once", path, few, admitted_once);
     }
 }
 
@@ -127,7 +121,9 @@ fn admitted_once(lab: &mut Lab) -> Result<()> {
     lab.open(&b)?.is(Over)?;
     lab.establish(&mut b)?.is(Over)?;
     match (lab.path(), a.tuple.transport) {
-        (Path::Loopback, _) => lab.again(&a)?.differs(Under, Over, RefusedAttemptsCounted)?,
+        (Path::Loopback, _) => lab
+            .again(&a)?
+            .differs(Under, Over, RefusedAttemptsCounted)?,
         (Path::Wire, Transport::Tcp) => lab.again(&a)?.differs(Under, Over, AdmittedSynOver)?,
         (Path::Wire, Transport::Udp) => lab.again(&a)?.is(Over)?,
     }
