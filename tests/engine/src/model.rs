@@ -67,6 +67,15 @@ impl Known {
         }
     }
 
+    /// Whether a look-up leaves it as it is, that of a live connection or of another one.
+    fn stays(self, is_live: bool) -> bool {
+        match self {
+            Self::Nothing => true,
+            Self::Admitted | Self::Found | Self::LetThrough | Self::Refused => is_live,
+            _ => false,
+        }
+    }
+
     /// All that a look-up may make of it.
     fn looked_up(
         self,
@@ -164,7 +173,6 @@ impl Model {
 
     /// All that a look-up by `thread` may make of what is known of a connection.
     fn look_ups(
-        &self,
         world: &World,
         name: Name,
         known: Known,
@@ -207,7 +215,7 @@ impl Model {
             let mut weights = BTreeSet::new();
             let mut let_through = BTreeSet::new();
             for &known in all {
-                let mut may_be = self.look_ups(world, other, known, Some(seen.thread), room);
+                let mut may_be = Self::look_ups(world, other, known, Some(seen.thread), room);
                 if world.has_just_changed(other) {
                     // It may have been looked up in this jiffy before.
                     may_be.push(known);
@@ -281,7 +289,7 @@ impl Model {
             (PacketKind::Reopening { live: false }, Known::Nothing) => vec![Known::Refused],
             (PacketKind::New | PacketKind::Reopening { live: false }, _) => {
                 let mut all = Vec::new();
-                for found in self.look_ups(world, seen.name, known, Some(seen.thread), self.room())
+                for found in Self::look_ups(world, seen.name, known, Some(seen.thread), self.room())
                 {
                     all.push(match found {
                         Known::Nothing if seen.kind != PacketKind::New => Known::Refused,
@@ -344,32 +352,32 @@ impl Model {
             _ => true,
         };
         let thread = packet.map(|(_, thread)| thread);
-        let names: Vec<Name> = self
-            .known
-            .keys()
-            .copied()
-            .filter(may_have_changed)
-            .collect();
-        for name in names {
-            let mut all = self.of(name);
-            for known in all.clone() {
-                all.extend(self.look_ups(world, name, known, None, room));
-                all.extend(self.look_ups(world, name, known, thread, room));
+        for (&name, all) in &mut self.known {
+            if !may_have_changed(&name) {
+                continue;
             }
-            keep_extremes(&mut all, |known| match known {
-                Known::Lost { since } => Some(since),
-                _ => None,
-            });
-            keep_extremes(&mut all, |known| match known {
-                Known::Late { since } => Some(since),
-                _ => None,
-            });
-            if all == [Known::Nothing].into() {
-                self.known.remove(&name);
-            } else {
-                self.known.insert(name, all);
+            let is_live = world.tracked(name).is_some_and(Tracked::is_live);
+            let mut more = Vec::new();
+            for &known in all.iter().filter(|known| !known.stays(is_live)) {
+                more.extend(Self::look_ups(world, name, known, None, room));
+                if thread.is_some() {
+                    more.extend(Self::look_ups(world, name, known, thread, room));
+                }
+            }
+            if !more.is_empty() {
+                all.extend(more);
+                keep_extremes(all, |known| match known {
+                    Known::Lost { since } => Some(since),
+                    _ => None,
+                });
+                keep_extremes(all, |known| match known {
+                    Known::Late { since } => Some(since),
+                    _ => None,
+                });
             }
         }
+        self.known
+            .retain(|_, all| all.len() > 1 || !all.contains(&Known::Nothing));
     }
 
     pub fn forget(&mut self, name: Name) {
