@@ -20,6 +20,8 @@ const CLOSE_WAIT: u8 = 8;
 pub struct Server {
     listener: TcpListener,
     accepted: Vec<(TcpStream, SocketAddr)>,
+    /// Those whose side it has ended. Were they closed, it would soon give up sending FINs.
+    ended: Vec<TcpStream>,
 }
 
 impl Server {
@@ -28,6 +30,7 @@ impl Server {
         Ok(Self {
             listener: tcp::listen(address)?,
             accepted: Vec::new(),
+            ended: Vec::new(),
         })
     }
 
@@ -101,6 +104,7 @@ impl Server {
     pub fn finish(&mut self, client: SocketAddr) -> Result<()> {
         let stream = self.take(client)?;
         stream.shutdown(Shutdown::Write)?;
+        self.ended.push(stream);
         Ok(())
     }
 
@@ -114,9 +118,8 @@ impl Server {
 
 impl Drop for Server {
     fn drop(&mut self) {
-        self.accepted
-            .iter()
-            .for_each(|(stream, _)| tcp::forget(stream));
+        let accepted = self.accepted.iter().map(|(stream, _)| stream);
+        accepted.chain(&self.ended).for_each(tcp::forget);
     }
 }
 
