@@ -185,7 +185,9 @@ struct Rule<F: Family> {
 
 /// Tells what a packet shows of its connection.
 ///
-/// Conntrack has looked at the packet before, but in the table raw.
+/// Conntrack has looked at the packet before, but in the table raw. It counts for whoever sends it,
+/// whatever its direction: where conntrack has lost a connection, the next packet of the server makes it
+/// one that the server has begun.
 fn kind_of<F: Family>(packet: &Packet<'_, F>, relation: Relation) -> PacketKind {
     let Relation::Part { status, direction } = relation else {
         return PacketKind::Aside;
@@ -198,22 +200,20 @@ fn kind_of<F: Family>(packet: &Packet<'_, F>, relation: Relation) -> PacketKind 
 
     match (status.phase, segment) {
         (Phase::Live, _) => PacketKind::Live {
-            assured: status.assured,
+            // The rule may have seen no packet of it before: not the one that it was picked up from.
+            assured: status.assured && !(status.picked_up && direction == Direction::Reply),
             syn: is_syn,
         },
-        // The server has no say in whether its client goes on, and a reset begins nothing.
-        (_, Some(segment)) if direction == Direction::Reply || segment.is_reset() => {
-            PacketKind::Aside
-        }
-        // Data revives nothing by itself, but passes: the server may not know of any end.
-        (Phase::Close { .. }, Some(_)) => PacketKind::Reopening {
-            live: status.phase.is_live(),
-        },
-        (Phase::TimeWait, Some(_)) if is_syn => PacketKind::Reopening { live: false },
-        (Phase::TimeWait, Some(segment)) => PacketKind::TimeWait {
-            data: segment.has_data(),
-        },
         (_, None) => PacketKind::Aside,
+        // It begins nothing.
+        (_, Some(segment)) if segment.is_reset() => PacketKind::Aside,
+        (phase, Some(_)) if is_syn => PacketKind::Reopening {
+            live: phase.is_live(),
+        },
+        (Phase::Close { .. }, Some(_)) => PacketKind::Late { bare: false },
+        (Phase::TimeWait, Some(segment)) => PacketKind::Late {
+            bare: !segment.has_data(),
+        },
     }
 }
 
@@ -236,9 +236,7 @@ impl<F: Family> counting::Environment<Key<F>, Ends<F>> for Namespace<'_> {
         if status.phase.is_live() {
             Fate::Live
         } else {
-            Fate::Ended {
-                time_wait: status.phase == Phase::TimeWait,
-            }
+            Fate::Ended
         }
     }
 

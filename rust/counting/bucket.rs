@@ -160,8 +160,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
                 Ok(Answer::Under)
             }
             Connections::One(entry) => match entry.verified(context) {
-                // That often spares the memory for a crowd.
-                None => Ok(self.decide_first(sighting, limit, context)),
+                None => self.decide_after_first(sighting, limit, context),
                 Some(verified) => {
                     *entry = verified;
                     self.decide_second(verified, sighting, limit, context)
@@ -181,6 +180,24 @@ impl<K: Key, C: Connection> Bucket<K, C> {
 
         self.connections = connections;
         answer
+    }
+
+    /// The same where the only other one has gone. That often spares the memory for a crowd.
+    fn decide_after_first<E: Environment<K, C>>(
+        &mut self,
+        sighting: &Sighting<C>,
+        limit: u32,
+        context: &Context<'_, K, E>,
+    ) -> Result<Answer, AllocError> {
+        if context.has_forgotten.get() {
+            // A crowd takes note of that. Without memory for one, it is not noted.
+            if let Ok(mut crowd) = KBox::new(Crowd::new(), GFP_ATOMIC) {
+                let answer = crowd.decide(sighting, limit, context)?;
+                self.connections = Connections::Crowd(crowd);
+                return Ok(answer);
+            }
+        }
+        Ok(self.decide_first(sighting, limit, context))
     }
 
     /// The same where there is one other connection.
@@ -214,7 +231,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
         let mut crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
 
         for entry in entries {
-            // Nobody looks at the hash of a few.
+            // A few have no index, so the hash is not used.
             crowd.push(entry, 0, context)?;
         }
         Ok(crowd)
@@ -243,7 +260,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
             }
             Connections::Crowd(crowd) => {
                 let looked_up = crowd.sweep(before, count, context);
-                if let Some(one) = crowd.only() {
+                if let Some(one) = crowd.only(context) {
                     self.connections = Connections::One(one);
                 }
                 looked_up

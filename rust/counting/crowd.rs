@@ -4,7 +4,10 @@
 
 use super::{
     bucket::Census,
-    entry::Entry,
+    entry::{
+        Entry,
+        SECONDS_LOST, //
+    },
     indexed::Indexed,
     rules::{
         Change,
@@ -87,6 +90,9 @@ pub(super) struct Crowd<C> {
     settled: usize,
     refused: usize,
     pass: Pass,
+    /// The jiffy in which one was forgotten last that may arrive still, as there was no room for more
+    /// that are lost.
+    has_forgotten: Option<u32>,
 }
 
 /// What came of looking up the connection at an index.
@@ -113,6 +119,7 @@ impl<C: Connection> Crowd<C> {
                 looked_up: 0,
                 left: 0,
             },
+            has_forgotten: None,
         }
     }
 
@@ -127,9 +134,12 @@ impl<C: Connection> Crowd<C> {
         }
     }
 
-    /// The one that is left, if it is one.
-    pub(super) fn only(&self) -> Option<Entry<C>> {
-        if self.len() == 1 {
+    /// The one that is left, if it is one and all there is to know.
+    pub(super) fn only<K, E: Environment<K, C>>(
+        &self,
+        context: &Context<'_, K, E>,
+    ) -> Option<Entry<C>> {
+        if self.len() == 1 && !self.may_have_forgotten(context) {
             self.entries.get(0).copied()
         } else {
             None
@@ -147,12 +157,17 @@ impl<C: Connection> Crowd<C> {
         limit: u32,
         context: &Context<'_, K, E>,
     ) -> Result<Answer, AllocError> {
-        let kind = sighting.kind;
-        if kind.is_assured_live() && self.tally.sum(State::is_exceptional) == 0 {
+        self.note_forgotten(context);
+        let may_have_forgotten = self.may_have_forgotten(context);
+        let mut kind = sighting.kind;
+        if kind.is_assured_live()
+            && self.tally.sum(State::is_exceptional) == 0
+            && !may_have_forgotten
+        {
             return Ok(Answer::Under);
         }
 
-        // Nobody looks at the hash of a few.
+        // A few have no index, so the hash is not used.
         let hash = if self.entries.has_index() {
             sighting.connection.hash(sighting.tag, context.hash_key)
         } else {
@@ -169,6 +184,9 @@ impl<C: Connection> Crowd<C> {
             }
         }
         let state = known.and_then(|index| state_at(self, index));
+        if state.is_none() && may_have_forgotten {
+            kind = kind.if_forgotten();
+        }
 
         let measure = Measure::of(state, kind);
         let enough = |crowd: &Self| {
@@ -186,7 +204,14 @@ impl<C: Connection> Crowd<C> {
         let let_through = self.tally.of(State::LetThrough) > 0;
         let answer = measure.answer(self.others(state, State::counts), let_through, limit);
 
-        match (Change::of(state, kind, answer), known) {
+        let change = match Change::of(state, kind, answer) {
+            // It may have been told under before: that it arrives would show nothing.
+            Change::Remember(State::Attempt) if may_have_forgotten => {
+                Change::Remember(State::Refused)
+            }
+            change => change,
+        };
+        match (change, known) {
             (Change::Remember(state), Some(index)) => {
                 self.set(index, state, context);
             }
@@ -315,9 +340,25 @@ impl<C: Connection> Crowd<C> {
             Some(entry) => self.replace(index, entry, context),
             None => {
                 self.remove(index, context);
+                self.note_forgotten(context);
                 Verified::Removed
             }
         }
+    }
+
+    /// Takes note of it if one was forgotten that may arrive still.
+    fn note_forgotten<K, E>(&mut self, context: &Context<'_, K, E>) {
+        if context.has_forgotten.take() {
+            self.has_forgotten = Some(context.now);
+        }
+    }
+
+    /// Whether one of which nothing is known may have been told under, and arrived later than it is
+    /// remembered for.
+    fn may_have_forgotten<K, E: Environment<K, C>>(&self, context: &Context<'_, K, E>) -> bool {
+        self.has_forgotten.is_some_and(|jiffy| {
+            context.now.wrapping_sub(jiffy) <= SECONDS_LOST.saturating_mul(E::HZ)
+        })
     }
 
     /// Has the connection at `index` be in `state`.

@@ -17,7 +17,7 @@ use super::{
 use crate::hash::HashKey;
 
 /// So many seconds after its packet was presumed lost, a connection is forgotten.
-const SECONDS_LOST: u32 = 5;
+pub(super) const SECONDS_LOST: u32 = 5;
 
 /// So many seconds after a packet that came late, its connection does not count any more.
 const SECONDS_LATE: u32 = 2;
@@ -84,8 +84,8 @@ impl<C: Connection> Entry<C> {
         self.with(state, stamp, context.now)
     }
 
-    /// The same after a look-up, because of a packet that was told over: `ended` if conntrack has none
-    /// of it that goes on.
+    /// The same after a look-up, because of a packet that was told over. It is in the state `ended` then
+    /// if conntrack does not have it live.
     pub(super) fn looked_up_or<K, E: Environment<K, C>>(
         self,
         ended: State,
@@ -169,16 +169,16 @@ impl<C: Connection> Entry<C> {
             .fate(context.key, &self.connection, self.tag());
 
         let state = match (fate, state) {
+            // The time of its last packet stays.
+            (Fate::Live, State::Late) => return Some(self),
             (Fate::Live, _) => state.live(),
             _ if !is_settled => return Some(self),
-            (Fate::Ended { .. }, State::Refused) => return Some(self),
-            (Fate::Ended { time_wait: true }, State::Late)
-                if !self.is_older_than(SECONDS_LATE, context) =>
-            {
+            (Fate::Ended, State::Refused) => return Some(self),
+            (Fate::Ended, State::Late) if !self.is_older_than(SECONDS_LATE, context) => {
                 return Some(self);
             }
             (_, State::Lost) if !self.is_older_than(SECONDS_LOST, context) => return Some(self),
-            (Fate::Gone, State::Pending) if context.has_room_for_lost() => State::Lost,
+            (Fate::Gone, State::Pending) if context.take_room_for_lost() => State::Lost,
             _ => return None,
         };
         Some(self.with(state, context.stamp, context.now))

@@ -43,10 +43,7 @@ pub(crate) enum Fate {
     /// Conntrack does not have it.
     Gone,
     /// Conntrack has it still, but it has ended.
-    Ended {
-        /// Whether both sides have closed it; else one has reset it.
-        time_wait: bool,
-    },
+    Ended,
     /// Conntrack has it, and it goes on or may do so.
     Live,
 }
@@ -97,18 +94,19 @@ pub(crate) enum PacketKind {
         /// Whether the packet asks for a new connection all the same.
         syn: bool,
     },
-    /// Conntrack has it and calls it reset or closed, but this packet may bring it back.
+    /// Conntrack has it, but it was reset or closed, and a SYN may bring it back.
     Reopening {
         /// Whether a look-up would call it live already.
         live: bool,
     },
-    /// Conntrack calls it closed by both sides, and the client goes on.
-    TimeWait {
-        /// Whether the packet carries data. The last packets of an honest client do not.
-        data: bool,
+    /// Conntrack has it, but it was reset or closed, and its client goes on.
+    Late {
+        /// Whether both sides have closed it, and the packet carries no data: the last packets of an
+        /// honest client are such.
+        bare: bool,
     },
     /// It neither begins a connection nor carries one on: it is not tracked, or an error about a
-    /// connection, or a reset or answer on one that has ended.
+    /// connection, or a reset of one that has ended.
     Aside,
 }
 
@@ -117,6 +115,17 @@ impl PacketKind {
     #[inline]
     fn is_assured_live(self) -> bool {
         matches!(self, Self::Live { assured: true, .. })
+    }
+
+    /// The same where the connection may have begun and been forgotten.
+    fn if_forgotten(self) -> Self {
+        match self {
+            Self::Live { syn, .. } => Self::Live {
+                assured: false,
+                syn,
+            },
+            other => other,
+        }
     }
 
     /// Lets a connection go unremembered for lack of memory, unless it begins: only then is the
@@ -128,7 +137,7 @@ impl PacketKind {
                 Self::New | Self::Reopening { .. } | Self::Live { assured: false, .. },
                 Err(error),
             ) => Err(error),
-            (Self::Live { assured: true, .. } | Self::TimeWait { .. } | Self::Aside, Err(_)) => {
+            (Self::Live { assured: true, .. } | Self::Late { .. } | Self::Aside, Err(_)) => {
                 Ok(None)
             }
         }
@@ -176,17 +185,23 @@ struct Context<'a, K, E> {
     now: u32,
     /// How many more connections may be remembered that are presumed lost.
     room_for_lost: Cell<usize>,
+    /// Whether there was no more room for one.
+    has_forgotten: Cell<bool>,
 }
 
 impl<K, E> Context<'_, K, E> {
-    /// Takes the room for one more connection that is presumed lost, if there is any.
-    fn has_room_for_lost(&self) -> bool {
-        let room = self.room_for_lost.get().checked_sub(1);
-
-        if let Some(left) = room {
-            self.room_for_lost.set(left);
+    /// Takes the room for one more connection that is presumed lost. If there is none, that is noted.
+    fn take_room_for_lost(&self) -> bool {
+        match self.room_for_lost.get().checked_sub(1) {
+            Some(left) => {
+                self.room_for_lost.set(left);
+                true
+            }
+            None => {
+                self.has_forgotten.set(true);
+                false
+            }
         }
-        room.is_some()
     }
 
     /// Whether the packet that was seen at `earlier` has got where it was going, if it ever will.

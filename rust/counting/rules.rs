@@ -26,12 +26,12 @@ pub(super) enum State {
     Admitted,
     /// It was told under, and its packet has not arrived: it was dropped, or userspace holds it.
     Lost,
-    /// It was lost or late, and conntrack has it after all. Others may have taken its place.
+    /// It was lost, and conntrack has it after all. Others may have taken its place.
     Found,
     /// It was told over whenever it was seen, and conntrack has it after all: the rule's target lets
     /// packets through.
     LetThrough,
-    /// Conntrack calls it closed, and its client goes on.
+    /// It was reset or closed, and its client goes on.
     Late,
     /// It was told over when conntrack had it already. That conntrack still has it shows nothing.
     Refused,
@@ -103,8 +103,8 @@ impl State {
         match self {
             Self::Pending => Self::Admitted,
             Self::Attempt => Self::LetThrough,
-            Self::Lost | Self::Late => Self::Found,
-            Self::Admitted | Self::Found | Self::LetThrough | Self::Refused => self,
+            Self::Lost => Self::Found,
+            Self::Admitted | Self::Found | Self::LetThrough | Self::Late | Self::Refused => self,
         }
     }
 
@@ -121,7 +121,7 @@ impl State {
 /// What is compared to the limit.
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Measure {
-    /// Nothing: the packet is under.
+    /// Nothing. The packet is under, whatever counts.
     Nothing,
     /// How many others count.
     Others,
@@ -144,9 +144,9 @@ impl Measure {
             (PacketKind::Live { .. }, Some(State::Admitted)) => Self::CountedOnly,
             (PacketKind::Live { assured: true, .. }, None) => Self::OthersCountedOnly,
             (PacketKind::Live { .. }, _) => Self::OthersAndItself,
-            (PacketKind::TimeWait { data: true }, _) => Self::OthersAndItself,
-            (PacketKind::TimeWait { .. }, Some(State::Refused)) => Self::OthersAndItself,
-            (PacketKind::TimeWait { .. } | PacketKind::Aside, _) => Self::Others,
+            (PacketKind::Late { bare: true }, Some(State::Refused)) => Self::OthersAndItself,
+            (PacketKind::Late { bare: true } | PacketKind::Aside, _) => Self::Others,
+            (PacketKind::Late { bare: false }, _) => Self::OthersAndItself,
         }
     }
 
@@ -201,14 +201,10 @@ impl Change {
             // It is older than the rule.
             (PacketKind::Live { assured: true, .. }, None) => Self::Nothing,
             (PacketKind::Live { .. }, _) => Self::Remember(State::Admitted),
-            // Another packet of it may begin it anew.
-            (PacketKind::TimeWait { .. }, Some(State::Pending | State::Attempt)) => Self::Nothing,
-            (PacketKind::TimeWait { data: true }, _)
-            | (PacketKind::TimeWait { .. }, None | Some(State::Late | State::Refused)) => {
-                Self::Remember(State::Late)
+            (PacketKind::Late { bare: false }, _) => Self::Remember(State::Late),
+            (PacketKind::Late { bare: true }, known) => {
+                Self::last_packet(known, Self::Remember(State::Late))
             }
-            // This may be the very packet that ends it.
-            (PacketKind::TimeWait { data: false }, Some(_)) => Self::Forget,
             (PacketKind::Aside, _) => Self::Nothing,
         }
     }
@@ -216,24 +212,38 @@ impl Change {
     fn told_over(known: Option<State>, kind: PacketKind) -> Self {
         match (kind, known) {
             (PacketKind::New, None) => Self::Remember(State::Attempt),
+            // An earlier packet of it, which was told under, may arrive still: that would show nothing.
+            (PacketKind::New, Some(State::Pending | State::Lost)) => Self::LookUp(State::Refused),
             (PacketKind::New, Some(_)) => Self::LookUp(State::Attempt),
-            (PacketKind::Reopening { live: false }, Some(_)) => Self::LookUp(State::Refused),
+            (PacketKind::Reopening { live: false }, Some(_))
+            | (PacketKind::Late { bare: false }, Some(State::Admitted | State::LetThrough)) => {
+                Self::LookUp(State::Refused)
+            }
             (PacketKind::Live { assured: true, .. }, None) => Self::Nothing,
             (
                 PacketKind::Live { .. } | PacketKind::Reopening { .. },
                 Some(state @ (State::Admitted | State::LetThrough)),
             ) => Self::Remember(state),
             (PacketKind::Reopening { .. }, Some(State::Pending)) => Self::Remember(State::Admitted),
-            (PacketKind::Live { .. } | PacketKind::Reopening { .. }, _) => {
-                Self::Remember(State::Refused)
-            }
-            (PacketKind::TimeWait { .. }, Some(State::Pending | State::Attempt)) => Self::Nothing,
-            (PacketKind::TimeWait { data: true }, _) => Self::Remember(State::Refused),
-            (PacketKind::TimeWait { .. }, None | Some(State::Late | State::Refused)) => {
-                Self::Nothing
-            }
-            (PacketKind::TimeWait { .. }, Some(_)) => Self::Forget,
+            (
+                PacketKind::Live { .. }
+                | PacketKind::Reopening { .. }
+                | PacketKind::Late { bare: false },
+                _,
+            ) => Self::Remember(State::Refused),
+            (PacketKind::Late { bare: true }, known) => Self::last_packet(known, Self::Nothing),
             (PacketKind::Aside, _) => Self::Nothing,
+        }
+    }
+
+    /// What becomes of a connection that both sides have closed, after a packet without data. `goes_on`
+    /// is for one of which that was known before: for others this may be the packet that has closed it.
+    fn last_packet(known: Option<State>, goes_on: Self) -> Self {
+        match known {
+            None | Some(State::Late | State::Refused) => goes_on,
+            // Another packet of it may begin it anew.
+            Some(State::Pending | State::Attempt) => Self::Nothing,
+            Some(State::Admitted | State::Lost | State::Found | State::LetThrough) => Self::Forget,
         }
     }
 }

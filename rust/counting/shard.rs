@@ -147,6 +147,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
             grace_periods: self.grace_periods,
             now: moment.now,
             room_for_lost: Cell::new(self.room_for_lost()),
+            has_forgotten: Cell::new(false),
         };
         let before = self.census.all;
 
@@ -292,6 +293,7 @@ impl<K: Key, C: Connection> Shard<K, C> {
                 grace_periods: self.grace_periods,
                 now: moment.now,
                 room_for_lost: Cell::new(room_for_lost),
+                has_forgotten: Cell::new(false),
             };
             let before = bucket.census();
             let looked_up = bucket.sweep(&mut self.sweep.connections, left, &context);

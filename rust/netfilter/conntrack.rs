@@ -199,6 +199,8 @@ pub(crate) struct Status {
     pub(crate) assured: bool,
     /// How far it has got.
     pub(crate) phase: Phase,
+    /// Whether conntrack has not seen its beginning, but picked it up from a packet in its midst.
+    pub(crate) picked_up: bool,
 }
 
 /// The direction of a packet within its connection.
@@ -294,6 +296,7 @@ impl Connection {
             .then(|| Status {
                 assured: self.has_status(bindings::ip_conntrack_status_IPS_ASSURED),
                 phase: self.phase(),
+                picked_up: self.is_picked_up(),
             })
     }
 
@@ -342,17 +345,24 @@ impl Connection {
         }
     }
 
-    fn phase(&self) -> Phase {
+    /// What is particular to TCP, if it is a connection of TCP.
+    fn tcp(&self) -> Option<*const bindings::ip_ct_tcp> {
         // SAFETY: `self` is a valid connection by its invariant, and `protonum` does not change.
         let protocol = unsafe { (*self.original_raw()).dst.protonum };
-        if u32::from(protocol) != bindings::IPPROTO_TCP {
+
+        // SAFETY: `self` is a valid connection by its invariant, so its field can be pointed at.
+        (u32::from(protocol) == bindings::IPPROTO_TCP)
+            .then(|| unsafe { &raw const (*self.0.get()).proto.tcp })
+    }
+
+    fn phase(&self) -> Phase {
+        let Some(tcp) = self.tcp() else {
             return Phase::Live;
-        }
-        // SAFETY: `self` is a valid connection by its invariant, and it is of TCP, so `proto.tcp`
-        // is the part of the union in use. C changes both under a lock that is not ours: each byte
-        // is read once, and has a meaning whatever its value.
+        };
+        // SAFETY: It is the part of a valid connection that is in use. C changes both under a lock that
+        // is not ours: each byte is read once, and has a meaning whatever its value. That they may be
+        // of two moments has an ended connection be taken for a live one for this moment, at worst.
         let (state, last_index) = unsafe {
-            let tcp = &raw const (*self.0.get()).proto.tcp;
             (
                 core::ptr::read_volatile(&raw const (*tcp).state),
                 core::ptr::read_volatile(&raw const (*tcp).last_index),
@@ -367,7 +377,22 @@ impl Connection {
             _ => Phase::Live,
         }
     }
+
+    /// Conntrack checks no window of what it has picked up, in neither direction.
+    fn is_picked_up(&self) -> bool {
+        self.tcp().is_some_and(|tcp| {
+            // SAFETY: It is the part of a valid connection that is in use. C changes the flags under a
+            // lock that is not ours: each byte is read once, and only one bit of it matters.
+            let [one, other] = [0, 1].map(|direction| unsafe {
+                core::ptr::read_volatile(&raw const (*tcp).seen[direction].flags)
+            });
+
+            one & other & BE_LIBERAL != 0
+        })
+    }
 }
+
+const BE_LIBERAL: u8 = bindings::IP_CT_TCP_FLAG_BE_LIBERAL as u8;
 
 /// `TCP_RST_SET` of `net/netfilter/nf_conntrack_proto_tcp.c`, which no header has. The tests of the
 /// suite `evasion` fail where it is another number.

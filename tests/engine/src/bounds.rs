@@ -285,3 +285,32 @@ fn refused_connections_are_not_looked_up() {
     assert_eq!(answer, Answer::Over);
     assert_eq!(looked_up, 2);
 }
+
+/// One that was told under and forgotten for lack of room may arrive: it is no older than the rule, nor
+/// was it let through over the limit.
+#[test]
+fn forgotten_for_lack_of_room() {
+    const ROOM: u32 = 32;
+    const LATER: PacketKind = PacketKind::Live {
+        assured: true,
+        syn: false,
+    };
+    let mut bench = Bench::new(1);
+    // A queue holds the first packet of each.
+    for number in 0..=ROOM + 1 {
+        bench.tracked.ended.insert(connection(number));
+        bench.tracked.now += 2;
+        let (answer, _) = bench.open(1, connection(number));
+        assert_eq!(answer, Answer::Under);
+    }
+    // Of the last but one nothing is known any more.
+    let forgotten = connection(ROOM);
+    bench.tracked.ended.remove(&connection(ROOM + 1));
+    let (answer, _) = bench.open(1, forgotten);
+    assert_eq!(answer, Answer::Over);
+    bench.tracked.ended.clear();
+    let (answer, _) = bench.decide(1, forgotten, LATER);
+    assert_eq!(answer, Answer::Over);
+    let (answer, _) = bench.decide(1, connection(ROOM + 1), LATER);
+    assert_eq!(answer, Answer::Under, "the one that was let in");
+}

@@ -225,7 +225,11 @@ impl Driver {
                 } else {
                     self.world.kind(name, segment)
                 };
-                self.packet(key, connection, thread, kind, rules);
+                let passes = self.packet(key, connection, thread, kind, rules);
+                if raw && passes && matches!(kind, PacketKind::Late { .. } | PacketKind::Aside) {
+                    // Conntrack takes note of it.
+                    self.world.kind(name, segment);
+                }
             }
             Event::Loopback {
                 key,
@@ -313,6 +317,7 @@ impl Driver {
         }
     }
 
+    /// Returns whether it gets through.
     fn packet(
         &mut self,
         key: KeyId,
@@ -320,14 +325,15 @@ impl Driver {
         thread: ThreadId,
         kind: PacketKind,
         rules: Rules,
-    ) {
+    ) -> bool {
         let Some(answer) = self.decide(key, connection, thread, kind) else {
-            return;
+            return false;
         };
-        let refused = rules.drop || (rules.refuse && answer == Answer::Over);
-        if matches!(kind, PacketKind::New | PacketKind::Reopening { .. }) && !refused {
+        let passes = !rules.drop && !(rules.refuse && answer == Answer::Over);
+        if matches!(kind, PacketKind::New | PacketKind::Reopening { .. }) && passes {
             self.world.let_through((key, connection));
         }
+        passes
     }
 
     /// What the engine says, if it has memory to.

@@ -9,7 +9,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::counting::{Answer, Environment, PacketKind};
-use crate::world::{KeyId, Name, Phase, ThreadId, Tracked, World, TOGETHER};
+use crate::world::{KeyId, Name, ThreadId, Tracked, World, TOGETHER};
 
 /// Until when a packet may be on its way.
 #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Debug)]
@@ -62,7 +62,7 @@ impl Known {
         match self {
             Self::Pending(_) => Self::Admitted,
             Self::Attempt(_) => Self::LetThrough,
-            Self::Lost { .. } | Self::Late { .. } => Self::Found,
+            Self::Lost { .. } => Self::Found,
             other => other,
         }
     }
@@ -101,9 +101,7 @@ impl Known {
             _ if tracked.is_some_and(Tracked::is_live) => vec![self.live()],
             Self::Pending(_) | Self::Attempt(_) if !settled => vec![self],
             Self::Refused if ended => vec![self],
-            Self::Late { since } if tracked.is_some_and(|it| it.phase == Phase::TimeWait) => {
-                keep_or_forget(age(since, SECONDS_LATE))
-            }
+            Self::Late { since } if ended => keep_or_forget(age(since, SECONDS_LATE)),
             Self::Lost { since } => keep_or_forget(age(since, SECONDS_LOST)),
             Self::Pending(_) if !ended => {
                 let [lost, forgotten] = room;
@@ -121,6 +119,8 @@ impl Known {
 pub struct Model {
     known: BTreeMap<Name, BTreeSet<Known>>,
     may_lack_memory: bool,
+    /// There may have been no room for one more that is lost.
+    may_have_forgotten: bool,
 }
 
 /// The counts that may be the right ones.
@@ -145,6 +145,7 @@ impl Model {
         Self {
             known: BTreeMap::new(),
             may_lack_memory,
+            may_have_forgotten: false,
         }
     }
 
@@ -239,7 +240,15 @@ impl Model {
         let mut outcomes = Vec::new();
         for known in self.of(seen.name) {
             for before in self.shown(known, seen.kind) {
-                for answer in answers(before, seen.kind, counts, limit) {
+                let mut allowed = answers(before, seen.kind, counts, limit);
+                if self.may_have_forgotten
+                    && before == Known::Nothing
+                    && matches!(seen.kind, PacketKind::Live { .. })
+                {
+                    // It may be taken for one that begins.
+                    allowed.extend(answers(before, PacketKind::New, counts, limit));
+                }
+                for answer in allowed {
                     for after in self.after(world, seen, before, answer) {
                         outcomes.push((answer, after));
                     }
@@ -272,6 +281,28 @@ impl Model {
             }
         };
         let late = Known::Late { since: world.now };
+        let looked_up = || {
+            let looked_up = Self::look_ups(world, seen.name, known, Some(seen.thread), self.room());
+            let is_attempt = seen.kind == PacketKind::New
+                && !matches!(known, Known::Pending(_) | Known::Lost { .. });
+            let mut all = Vec::new();
+            for found in looked_up {
+                match found {
+                    Known::Nothing if is_attempt => {
+                        all.push(Known::Attempt(Way {
+                            grace_period: world.grace_period_of_packet(),
+                            by: (seen.thread != TOGETHER).then_some(seen.thread),
+                        }));
+                        all.extend(self.may_have_forgotten.then_some(Known::Refused));
+                    }
+                    Known::Nothing => all.push(Known::Refused),
+                    Known::Pending(_) => all.push(Known::Pending(way())),
+                    Known::Attempt(_) => all.push(Known::Attempt(way())),
+                    other => all.push(other),
+                }
+            }
+            all
+        };
         let under = answer == Answer::Under;
         let mut change = match (seen.kind, known) {
             (PacketKind::Aside, _) => vec![known],
@@ -285,24 +316,17 @@ impl Model {
                 vec![known]
             }
             (PacketKind::Live { .. }, _) if under => vec![Known::Admitted],
+            (PacketKind::New, Known::Nothing) if self.may_have_forgotten => {
+                vec![Known::Attempt(way()), Known::Refused]
+            }
             (PacketKind::New, Known::Nothing) => vec![Known::Attempt(way())],
             (PacketKind::Reopening { live: false }, Known::Nothing) => vec![Known::Refused],
-            (PacketKind::New | PacketKind::Reopening { live: false }, _) => {
-                let mut all = Vec::new();
-                for found in Self::look_ups(world, seen.name, known, Some(seen.thread), self.room())
-                {
-                    all.push(match found {
-                        Known::Nothing if seen.kind != PacketKind::New => Known::Refused,
-                        Known::Nothing => Known::Attempt(Way {
-                            grace_period: world.grace_period_of_packet(),
-                            by: (seen.thread != TOGETHER).then_some(seen.thread),
-                        }),
-                        Known::Pending(_) => Known::Pending(way()),
-                        Known::Attempt(_) => Known::Attempt(way()),
-                        other => other,
-                    });
-                }
-                all
+            (PacketKind::New | PacketKind::Reopening { live: false }, _) => looked_up(),
+            (PacketKind::Late { bare: false }, Known::Admitted | Known::LetThrough) if !under => {
+                looked_up()
+            }
+            (PacketKind::Live { assured: true, .. }, Known::Nothing) if self.may_have_forgotten => {
+                vec![known, Known::Refused]
             }
             (PacketKind::Live { assured: true, .. }, Known::Nothing) => vec![known],
             (
@@ -311,19 +335,14 @@ impl Model {
             ) => vec![known],
             (PacketKind::Reopening { .. }, Known::Pending(_)) => vec![Known::Admitted],
             (PacketKind::Live { .. } | PacketKind::Reopening { .. }, _) => vec![Known::Refused],
-            (PacketKind::TimeWait { .. }, Known::Pending(_) | Known::Attempt(_)) => vec![known],
-            (PacketKind::TimeWait { data: true }, _) => {
+            (PacketKind::Late { bare: false }, _) => {
                 vec![if under { late } else { Known::Refused }]
             }
-            (PacketKind::TimeWait { .. }, Known::Nothing | Known::Late { .. } | Known::Refused)
-                if under =>
-            {
-                vec![late]
+            (PacketKind::Late { .. }, Known::Pending(_) | Known::Attempt(_)) => vec![known],
+            (PacketKind::Late { .. }, Known::Nothing | Known::Late { .. } | Known::Refused) => {
+                vec![if under { late } else { known }]
             }
-            (PacketKind::TimeWait { .. }, Known::Nothing | Known::Late { .. } | Known::Refused) => {
-                vec![known]
-            }
-            (PacketKind::TimeWait { .. }, _) => vec![Known::Nothing],
+            (PacketKind::Late { .. }, _) => vec![Known::Nothing],
         };
         // What begins is dropped for lack of memory; what goes on is not remembered.
         if self.may_lack_memory && known == Known::Nothing {
@@ -345,6 +364,7 @@ impl Model {
     /// packet that it handles.
     pub fn look(&mut self, world: &World, packet: Option<(KeyId, ThreadId)>) {
         let room = self.room();
+        self.may_have_forgotten |= room[1];
         let touched = world.take_touched();
         // Of what has not changed, deferred work learns nothing new between two packets.
         let may_have_changed = |name: &Name| match packet {
@@ -420,8 +440,8 @@ fn answers(known: Known, kind: PacketKind, counts: Counts, limit: usize) -> Vec<
         (PacketKind::Live { .. }, Known::Admitted | Known::Pending(_)) => where_let_through(1),
         (PacketKind::Live { assured: true, .. }, Known::Nothing) => where_let_through(0),
         (PacketKind::Live { .. } | PacketKind::New | PacketKind::Reopening { .. }, _)
-        | (PacketKind::TimeWait { data: true }, _)
-        | (PacketKind::TimeWait { .. }, Known::Refused) => by_count(1),
-        (PacketKind::TimeWait { .. } | PacketKind::Aside, _) => by_count(0),
+        | (PacketKind::Late { bare: false }, _)
+        | (PacketKind::Late { .. }, Known::Refused) => by_count(1),
+        (PacketKind::Late { .. } | PacketKind::Aside, _) => by_count(0),
     }
 }

@@ -210,9 +210,7 @@ impl World {
     pub fn set(&self, name: Name, tracked: Option<Tracked>) {
         self.touched.borrow_mut().insert(name);
         let mut all = self.tracked.borrow_mut();
-        let shown = |tracked: Option<&Tracked>| {
-            tracked.map(|it| (it.is_live(), it.phase == Phase::TimeWait))
-        };
+        let shown = |tracked: Option<&Tracked>| tracked.map(|it| it.is_live());
         if shown(all.get(&name)) != shown(tracked.as_ref()) {
             self.changed.borrow_mut().insert(name, self.now);
         }
@@ -257,45 +255,40 @@ impl World {
                 self.set(name, None);
                 PacketKind::New
             }
-            (Phase::Close { .. }, _) => {
+            (Phase::Close { .. }, Segment::Syn) => {
                 close(false);
                 PacketKind::Reopening { live: true }
+            }
+            (Phase::Close { .. }, _) => {
+                close(false);
+                PacketKind::Late { bare: false }
             }
             (Phase::TimeWait, Segment::Syn) => {
                 self.set(name, None);
                 PacketKind::New
             }
-            (Phase::TimeWait, _) => PacketKind::TimeWait {
-                data: segment == Segment::Data,
+            (Phase::TimeWait, _) => PacketKind::Late {
+                bare: segment == Segment::Ack,
             },
         }
     }
 
     /// What a packet shows that conntrack has not looked at yet.
     pub fn kind_in_raw(&self, name: Name, segment: Segment) -> PacketKind {
-        match (self.tracked(name), segment) {
-            (None, _) => PacketKind::New,
-            (
-                Some(Tracked {
-                    phase: Phase::Live,
-                    assured,
-                }),
-                _,
-            ) => PacketKind::Live {
-                assured,
+        let Some(tracked) = self.tracked(name) else {
+            return PacketKind::New;
+        };
+        match (tracked.phase, segment) {
+            (Phase::Live, _) => PacketKind::Live {
+                assured: tracked.assured,
                 syn: segment == Segment::Syn,
             },
-            (Some(_), Segment::Reset) => PacketKind::Aside,
-            (
-                Some(Tracked {
-                    phase: Phase::Close { by_reset },
-                    ..
-                }),
-                _,
-            ) => PacketKind::Reopening { live: !by_reset },
-            (Some(_), Segment::Syn) => PacketKind::Reopening { live: false },
-            (Some(_), _) => PacketKind::TimeWait {
-                data: segment == Segment::Data,
+            (_, Segment::Reset) => PacketKind::Aside,
+            (_, Segment::Syn) => PacketKind::Reopening {
+                live: tracked.is_live(),
+            },
+            (phase, _) => PacketKind::Late {
+                bare: phase == Phase::TimeWait && segment == Segment::Ack,
             },
         }
     }
@@ -336,9 +329,7 @@ impl Environment<KeyId, ConnectionId> for World {
                 Fate::Gone
             }
             Some(tracked) if tracked.is_live() => Fate::Live,
-            Some(tracked) => Fate::Ended {
-                time_wait: tracked.phase == Phase::TimeWait,
-            },
+            Some(_) => Fate::Ended,
         }
     }
 

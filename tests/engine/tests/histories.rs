@@ -265,6 +265,41 @@ fn goes_on_after_its_end() {
     );
 }
 
+/// So does one that was reset: a reset after each packet does not make room for others.
+#[test]
+fn reset_after_each_packet() {
+    let reset = |connection| Event::Reset { key: 0, connection };
+    let mut events = vec![loopback(0), reset(0), loopback(1), reset(1)];
+    for connection in [0, 1, 0, 1] {
+        events.extend([later(connection, Segment::Data), reset(connection)]);
+    }
+    events.push(packet(2, 0));
+    run_events(1, 1, events);
+}
+
+/// One that was let through over a limit of 0 speaks for older ones, too.
+#[test]
+fn let_through_alone() {
+    let older = Event::Older {
+        key: 0,
+        connection: 1,
+        thread: 0,
+    };
+    let rules = Rules {
+        refuse: false,
+        drop: false,
+    };
+    let attempt = Event::Packet {
+        key: 0,
+        connection: 0,
+        thread: 0,
+        rules,
+        segment: Segment::Syn,
+        raw: false,
+    };
+    run_events(0, 1, vec![attempt, older, older]);
+}
+
 /// What was refused stays so for as long as conntrack has it: its last packets are told over, too.
 #[test]
 fn refused_until_it_is_gone() {
