@@ -92,8 +92,7 @@ fn reset_by_server(site: &mut Site, peer: &Peer) -> Result<()> {
 }
 
 fn reset_by_client(site: &mut Site, peer: &Peer) -> Result<()> {
-    site.say(peer, Flags::RST)?;
-    make_revivable(site, peer)
+    site.say(peer, Flags::RST)
 }
 
 /// Opens these again, and returns those that are open then, after `opened`.
@@ -122,6 +121,10 @@ const OF_ALL: usize = GENERATIONS * LIMIT;
 fn generations(site: &mut Site) -> Result<Vec<Peer>> {
     let closed = closed_generations(site, GENERATIONS - 1, reset_by_client)?;
     let opened = site.admit_new(LIMIT)?;
+    // Not before: what goes on after a reset counts for two seconds.
+    for peer in &closed {
+        make_revivable(site, peer)?;
+    }
     open_again(site, closed, opened)
 }
 
