@@ -191,7 +191,7 @@ impl<K: Key, C: Connection> Bucket<K, C> {
     ) -> Result<Answer, AllocError> {
         if context.has_forgotten.get() {
             // A crowd takes note of that. Without memory for one, it is not noted.
-            if let Ok(mut crowd) = KBox::new(Crowd::new(), GFP_ATOMIC) {
+            if let Ok(mut crowd) = Self::empty_crowd() {
                 let answer = crowd.decide(sighting, limit, context)?;
                 self.connections = Connections::Crowd(crowd);
                 return Ok(answer);
@@ -224,11 +224,15 @@ impl<K: Key, C: Connection> Bucket<K, C> {
         Ok(answer)
     }
 
+    fn empty_crowd() -> Result<KBox<Crowd<C>>, AllocError> {
+        KBox::new(Crowd::new(), GFP_ATOMIC)
+    }
+
     fn crowd_of<E>(
         entries: [Entry<C>; 2],
         context: &Context<'_, K, E>,
     ) -> Result<KBox<Crowd<C>>, AllocError> {
-        let mut crowd = KBox::new(Crowd::new(), GFP_ATOMIC)?;
+        let mut crowd = Self::empty_crowd()?;
 
         for entry in entries {
             // A few have no index, so the hash is not used.
