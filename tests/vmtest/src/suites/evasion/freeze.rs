@@ -76,7 +76,7 @@ fn over_neighbour(site: &mut Site) -> Result<()> {
 /// The same with a target that rejects. All that matters comes within a jiffy, if time permits; so some
 /// clients try it, one after the other.
 fn freezerst(site: &mut Site) -> Result<()> {
-    const CLIENTS: u16 = 5;
+    const CLIENTS: u16 = 15;
     site.install(RULE.target(Target::Reject))?;
     for client in 1..=CLIENTS {
         if freezerst_as(site, client)? {
