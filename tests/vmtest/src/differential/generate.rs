@@ -112,8 +112,27 @@ enum Stage {
     Begun,
     Open,
     HalfClosed,
-    Closed,
+    Ended(End),
 }
+
+/// What has ended a connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum End {
+    Fin,
+    Reset(Side),
+    /// Conntrack was told to forget it, or has.
+    Forgotten,
+}
+
+const ENDED: [Stage; 4] = [
+    Stage::Ended(End::Fin),
+    Stage::Ended(End::Reset(Side::Client)),
+    Stage::Ended(End::Reset(Side::Server)),
+    Stage::Ended(End::Forgotten),
+];
+
+/// One that can still go on.
+const UNENDED: [Stage; 3] = [Stage::Begun, Stage::Open, Stage::HalfClosed];
 
 struct Author {
     rng: Rng,
@@ -155,7 +174,7 @@ impl Author {
         let together = self.one_in(3);
         let before = self.steps.len();
         self.at_once = follows;
-        match self.rng.u8(..41) {
+        match self.rng.u8(..46) {
             0..=7 => self.open(),
             8..=11 => self.half_open(),
             12..=16 => self.retransmit(),
@@ -164,13 +183,14 @@ impl Author {
             22..=24 => self.fin(),
             25 => self.half_close(),
             26..=27 => self.reset(Side::Client),
-            28 => self.reset(Side::Server),
-            29..=30 => self.delete(),
-            31..=32 => self.wait(),
-            33..=35 => self.flood(limit),
-            36..=37 => self.late_packet(),
-            38 => self.open_again(),
-            39 => self.stray_packet(),
+            28..=29 => self.reset(Side::Server),
+            30..=31 => self.delete(),
+            32..=33 => self.wait(),
+            34..=36 => self.flood(limit),
+            37..=39 => self.late_packet(),
+            40 => self.late_reset(),
+            41..=43 => self.begin_again(),
+            44 => self.stray_packet(),
             _ => self.other_zone(),
         }
         if together {
@@ -218,7 +238,18 @@ impl Author {
         }
     }
 
-    fn later_packet(&self) -> Kind {
+    /// Of a client, with data or without.
+    fn later_packet(&mut self) -> Kind {
+        if !self.is_tcp() {
+            Kind::Datagram
+        } else if self.one_in(2) {
+            Kind::Data
+        } else {
+            Kind::Ack
+        }
+    }
+
+    fn later_answer(&self) -> Kind {
         if self.is_tcp() {
             Kind::Ack
         } else {
@@ -333,14 +364,15 @@ impl Author {
 
     fn data(&mut self) {
         if let Some(connection) = self.at(&[Stage::Open, Stage::HalfClosed]) {
-            self.send(connection, Side::Client, self.later_packet());
+            let kind = self.later_packet();
+            self.send(connection, Side::Client, kind);
             self.events.insert(Event::Data);
         }
     }
 
     fn reply(&mut self) {
         if let Some(connection) = self.at(&[Stage::Open, Stage::HalfClosed]) {
-            self.send(connection, Side::Server, self.later_packet());
+            self.send(connection, Side::Server, self.later_answer());
             self.events.insert(Event::Reply);
         }
     }
@@ -359,8 +391,9 @@ impl Author {
             self.send(connection, second, Kind::Ack);
             self.send(connection, second, Kind::Fin);
             self.send(connection, first, Kind::Ack);
-            self.stages[connection] = Stage::Closed;
+            self.stages[connection] = Stage::Ended(End::Fin);
             self.events.insert(Event::Fin);
+            self.go_on(connection);
         }
     }
 
@@ -380,23 +413,24 @@ impl Author {
         if !self.is_tcp() {
             return self.delete();
         }
-        if let Some(connection) = self.at(&[Stage::Begun, Stage::Open, Stage::HalfClosed]) {
+        if let Some(connection) = self.at(&UNENDED) {
             self.send(connection, by, Kind::Rst);
-            self.stages[connection] = Stage::Closed;
+            self.stages[connection] = Stage::Ended(End::Reset(by));
             self.events.insert(match by {
                 Side::Client => Event::ResetByClient,
                 Side::Server => Event::ResetByServer,
             });
+            self.go_on(connection);
         }
     }
 
     fn delete(&mut self) {
         if self.one_in(5) {
             self.push(Action::Flush);
-            self.stages.fill(Stage::Closed);
-        } else if let Some(connection) = self.at(&[Stage::Begun, Stage::Open, Stage::HalfClosed]) {
+            self.stages.fill(Stage::Ended(End::Forgotten));
+        } else if let Some(connection) = self.at(&UNENDED) {
             self.push(Action::Delete(connection));
-            self.stages[connection] = Stage::Closed;
+            self.stages[connection] = Stage::Ended(End::Forgotten);
         } else {
             return;
         }
@@ -406,7 +440,7 @@ impl Author {
     fn wait(&mut self) {
         let seconds = if self.short_waits == MOST_SHORT_WAITS || self.one_in(4) {
             self.short_waits = 0;
-            self.stages.fill(Stage::Closed);
+            self.stages.fill(Stage::Ended(End::Forgotten));
             LONG_WAIT
         } else {
             self.short_waits += 1;
@@ -435,22 +469,68 @@ impl Author {
         });
     }
 
-    /// A packet of a connection that is over.
+    /// At times, one of its two sides does not know of the end.
+    fn go_on(&mut self, connection: ConnectionId) {
+        match self.rng.u8(..8) {
+            0..=2 => self.late_packet_of(connection),
+            3 => self.late_reset_of(connection),
+            4..=5 => self.begin_again_with(connection),
+            _ => (),
+        }
+    }
+
     fn late_packet(&mut self) {
-        if let Some(connection) = self.at(&[Stage::Closed]) {
-            let from = *choose(&mut self.rng, &[Side::Client, Side::Client, Side::Server]);
-            self.send(connection, from, self.later_packet());
+        if let Some(connection) = self.at(&ENDED) {
+            self.late_packet_of(connection);
+        }
+    }
+
+    fn late_packet_of(&mut self, connection: ConnectionId) {
+        if self.one_in(4) {
+            self.send(connection, Side::Server, self.later_answer());
+            self.events.insert(Event::LateAnswer);
+        } else {
+            let kind = self.later_packet();
+            self.send(connection, Side::Client, kind);
             self.events.insert(Event::LatePacket);
         }
     }
 
+    fn late_reset(&mut self) {
+        if let Some(connection) = self.at(&ENDED) {
+            self.late_reset_of(connection);
+        }
+    }
+
+    fn late_reset_of(&mut self, connection: ConnectionId) {
+        if self.is_tcp() {
+            let by = *choose(&mut self.rng, &[Side::Client, Side::Server]);
+            self.send(connection, by, Kind::Rst);
+            self.stages[connection] = Stage::Ended(End::Reset(by));
+            self.events.insert(Event::LateReset);
+        }
+    }
+
+    fn begin_again(&mut self) {
+        if let Some(connection) = self.at(&ENDED) {
+            self.begin_again_with(connection);
+        }
+    }
+
     /// The same tuple once more.
-    fn open_again(&mut self) {
-        if let Some(connection) = self.at(&[Stage::Closed]) {
-            self.send(connection, Side::Client, self.first_packet());
-            self.stages[connection] = Stage::Begun;
+    fn begin_again_with(&mut self, connection: ConnectionId) {
+        if let Stage::Ended(end) = self.stages[connection] {
+            self.events.insert(match end {
+                End::Fin => Event::AgainAfterFin,
+                End::Reset(Side::Client) => Event::AgainAfterResetByClient,
+                End::Reset(Side::Server) => Event::AgainAfterResetByServer,
+                End::Forgotten => Event::AgainAfterAll,
+            });
+        }
+        self.send(connection, Side::Client, self.first_packet());
+        self.stages[connection] = Stage::Begun;
+        if !self.one_in(3) {
             self.answer(connection);
-            self.events.insert(Event::OpenAgain);
         }
     }
 
@@ -459,15 +539,16 @@ impl Author {
         let connection = if self.one_in(2) {
             self.new_connection()
         } else {
-            match self.at(&[Stage::Begun, Stage::Open, Stage::Closed]) {
+            match self.at(&[&UNENDED[..], &ENDED].concat()) {
                 Some(connection) => connection,
                 None => return,
             }
         };
+        let kind = self.later_packet();
         self.push(Action::Send(Packet {
             connection,
             from: Side::Client,
-            kind: self.later_packet(),
+            kind,
             stray: true,
         }));
         self.events.insert(Event::StrayPacket);

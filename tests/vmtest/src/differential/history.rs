@@ -63,6 +63,8 @@ pub enum Kind {
     Syn,
     SynAck,
     Ack,
+    /// As [`Kind::Ack`], with data.
+    Data,
     Fin,
     Rst,
     Datagram,
@@ -140,12 +142,17 @@ pub enum Event {
     FloodOfOne,
     FloodOfMany,
     LatePacket,
-    OpenAgain,
+    LateAnswer,
+    LateReset,
+    AgainAfterFin,
+    AgainAfterResetByClient,
+    AgainAfterResetByServer,
+    AgainAfterAll,
     StrayPacket,
 }
 
 impl Event {
-    pub const ALL: [Event; 18] = [
+    pub const ALL: [Event; 23] = [
         Event::Open,
         Event::HalfOpen,
         Event::OlderThanRule,
@@ -162,7 +169,12 @@ impl Event {
         Event::FloodOfOne,
         Event::FloodOfMany,
         Event::LatePacket,
-        Event::OpenAgain,
+        Event::LateAnswer,
+        Event::LateReset,
+        Event::AgainAfterFin,
+        Event::AgainAfterResetByClient,
+        Event::AgainAfterResetByServer,
+        Event::AgainAfterAll,
         Event::StrayPacket,
     ];
 }

@@ -158,12 +158,13 @@ impl<'a> Player<'a> {
             *flow = Flow::new(tuple.transport, tuple.source, tuple.destination);
         }
         let flags = match packet.kind {
-            Kind::Syn | Kind::SynAck | Kind::Datagram => None,
+            Kind::Syn | Kind::SynAck | Kind::Data | Kind::Datagram => None,
             Kind::Ack => Some(Flags::ACK),
             Kind::Fin => Some(Flags::FIN_ACK),
             Kind::Rst => Some(Flags::RST),
         };
         let bytes = match (packet.from, flags) {
+            (Side::Client, None) if packet.kind == Kind::Data => flow.data(b"data"),
             (Side::Client, None) => flow.first(),
             (Side::Server, None) => flow.answer(),
             (Side::Client, Some(flags)) => flow.by_client(flags),
