@@ -19,7 +19,7 @@ pub enum Difference {
     CountedTwice,
 
     /// In-tree stops walking its list where it finds the packet's own connection, if conntrack has that
-    /// already, and counts what has ended behind it, in whatever jiffy. Ours looks at all.
+    /// already, and counts it and what is behind it, ended or not, in whatever jiffy. Ours looks at all.
     StaleBehindItself,
 
     /// Ours looks up what conntrack has had once in a jiffy, and counts what has ended since then until
@@ -31,13 +31,33 @@ pub enum Difference {
     /// key. It counts if whoever remembers it has not looked it up in between: either may have.
     BegunAnewUnseen,
 
-    /// In the table raw, in-tree forgets a connection whose first packet opens it again: it is assured
-    /// and closed then. Ours keeps what it knows, and counts it when conntrack has it again.
+    /// In-tree forgets a connection that conntrack calls closed, and does not add it again when it comes
+    /// back, if it is assured still. Ours counts it as soon as conntrack has it again.
     OpenedAgainForgotten,
 
-    /// In the table raw, ours takes a packet that comes after the end of an assured connection for one of
-    /// a connection that counts, if it remembers that still. In-tree has forgotten it.
-    LastPacketCounted,
+    /// In-tree forgets what is in CLOSE. Ours counts it unless a reset was the last packet of it: a SYN
+    /// on its way may bring it back, or its two sides have not heard of the end.
+    ClosedMayComeBack,
+
+    /// A SYN on a connection in CLOSE that may bring that back, and in the table raw one on a connection in
+    /// TIME_WAIT, is one connection more for ours. In-tree counts none of an assured connection that it
+    /// has forgotten.
+    ReopeningCountsItself,
+
+    /// A connection that was reset or closed and goes on is counted by ours with its packet, and for two
+    /// seconds after that: the other side may not believe the end. In-tree does not count what conntrack
+    /// calls closed.
+    LateCounted,
+
+    /// In-tree adds no assured connection to its list, once there is one. Ours counts the packet's own
+    /// connection if that was told over before, and takes one that conntrack has picked up in its midst
+    /// for a new one of who answers in it.
+    AssuredNotAdded,
+
+    /// In the table raw, ours waits for a grace period until it takes a packet that was told under for
+    /// lost: those that were received together all pass there before the first one gets any further.
+    /// In-tree looks at once.
+    PendingInRaw,
 
     /// In-tree adds an assured connection that is older than the rule if it is the first of its
     /// key that the rule sees, and does not otherwise. Ours are never added.

@@ -111,7 +111,8 @@ impl<'a> Party<'a> {
     }
 
     fn end(&mut self, number: usize) {
-        self.world.note(&self.records[number]);
+        let (step, record) = (&self.history.steps[number], &self.records[number]);
+        self.world.note(self.history, step, record);
     }
 }
 
@@ -135,7 +136,7 @@ impl Comparison {
 
     fn compare(&mut self, history: &History, ours: &Records, in_tree: &Records) -> Result<()> {
         let limit = history.rule.limit as usize;
-        let mut seen = Ours::default();
+        let mut seen = Ours::new(history.setting.hook);
         let mut lists = InTree::default();
         let mut verdicts = Vec::new();
         let mut apart = 0;
@@ -150,38 +151,40 @@ impl Comparison {
             let list = decided_by_in_tree.as_ref().and_then(|decision| {
                 lists.decide(&other.world, &decision.sighting, limit, decision.verdict)
             });
-            if decided_by_in_tree.is_some() && list.is_none() {
-                self.coverage.unforeseen += 1;
+            if let (Some(Decision { verdict, .. }), None) = (&decided_by_in_tree, &list) {
+                failures.push((
+                    number,
+                    format!("in-tree: {verdict:?}, as its source does not tell"),
+                ));
             }
             if let Some(Decision { sighting, verdict }) = decided {
                 verdicts.push(verdict);
-                let counts = seen.counts(&rs.world, &sighting);
-                if !counts.allow(verdict, limit) {
-                    failures.push((
-                        number,
-                        format!("ours is wrong: {verdict:?} with {counts:?}"),
-                    ));
+                let views = seen.views(&rs.world, &sighting);
+                self.coverage.see(&views);
+                if !views.iter().any(|view| view.allows(verdict, limit)) {
+                    failures.push((number, format!("ours is wrong: {verdict:?} with {views:?}")));
                 }
                 match decided_by_in_tree {
                     Some(decision) if same => {
                         self.coverage.compared += 1;
                         let reasons = list.as_ref().map(|list| {
+                            let views = views.iter().copied();
                             allowed::explain(&Scene {
                                 hook: history.setting.hook,
                                 limit,
                                 ours: verdict,
                                 in_tree: decision.verdict,
-                                sighting,
+                                sighting: sighting.clone(),
                                 list,
                                 world: &rs.world,
                                 seen: &seen,
-                                counts,
+                                views: views.filter(|view| view.allows(verdict, limit)).collect(),
                             })
                         });
                         let reasons = reasons.unwrap_or_default();
                         if decision.verdict != verdict && reasons.is_empty() {
                             let why = format!(
-                                "nothing explains: ours {verdict:?} with {counts:?}, in-tree {:?} with {list:?}",
+                                "nothing explains: ours {verdict:?} with {views:?}, in-tree {:?} with {list:?}",
                                 decision.verdict
                             );
                             failures.push((number, why));
@@ -190,7 +193,7 @@ impl Comparison {
                     }
                     _ => apart += 1,
                 }
-                seen.note(&rs.world, &sighting, verdict);
+                seen.note(&rs.world, &sighting, &views, verdict, limit);
             }
             rs.end(number);
             other.end(number);

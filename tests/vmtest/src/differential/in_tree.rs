@@ -116,7 +116,7 @@ fn is_found(world: &World, entry: ConnectionId, sighting: Option<&Sighting>) -> 
 fn is_over(world: &World, entry: ConnectionId, sighting: Option<&Sighting>) -> bool {
     let closed = match sighting {
         Some(sighting) if sighting.connection == entry => sighting.closed,
-        _ => !world.is_live(entry),
+        _ => !world.is_open(entry),
     };
     closed || !is_found(world, entry, sighting)
 }

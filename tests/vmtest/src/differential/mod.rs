@@ -10,6 +10,7 @@ mod allowed;
 mod clock;
 mod compare;
 mod coverage;
+mod entry;
 mod generate;
 mod history;
 mod in_tree;
