@@ -101,8 +101,8 @@ impl<C: Connection> Entry<C> {
     fn with(self, state: State, stamp: Stamp, now: u32) -> Self {
         let more = match state {
             State::Pending | State::Attempt => {
-                u32::from(stamp.thread) << THREAD_SHIFT
-                    | u32::from(stamp.grace_period) << UPPER_SHIFT
+                (u32::from(stamp.thread) << THREAD_SHIFT)
+                    | (u32::from(stamp.grace_period) << UPPER_SHIFT)
             }
             State::Lost | State::Late => (now >> CLOCK_SHIFT) << UPPER_SHIFT,
             State::Admitted | State::Found | State::LetThrough | State::Refused => 0,
@@ -110,7 +110,7 @@ impl<C: Connection> Entry<C> {
 
         // INVARIANT: What goes with the state is above it.
         Self {
-            bits: self.bits & TAG | state.to_bits() << STATE_SHIFT | more,
+            bits: (self.bits & TAG) | (state.to_bits() << STATE_SHIFT) | more,
             ..self
         }
     }

@@ -350,9 +350,12 @@ impl Connection {
         // SAFETY: `self` is a valid connection by its invariant, and `protonum` does not change.
         let protocol = unsafe { (*self.original_raw()).dst.protonum };
 
+        if u32::from(protocol) != bindings::IPPROTO_TCP {
+            return None;
+        }
+
         // SAFETY: `self` is a valid connection by its invariant, so its field can be pointed at.
-        (u32::from(protocol) == bindings::IPPROTO_TCP)
-            .then(|| unsafe { &raw const (*self.0.get()).proto.tcp })
+        Some(unsafe { &raw const (*self.0.get()).proto.tcp })
     }
 
     fn phase(&self) -> Phase {

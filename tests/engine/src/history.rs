@@ -329,7 +329,8 @@ impl Driver {
         let Some(answer) = self.decide(key, connection, thread, kind) else {
             return false;
         };
-        let passes = !rules.drop && !(rules.refuse && answer == Answer::Over);
+        let is_refused = rules.refuse && answer == Answer::Over;
+        let passes = !(rules.drop || is_refused);
         if matches!(kind, PacketKind::New | PacketKind::Reopening { .. }) && passes {
             self.world.let_through((key, connection));
         }
