@@ -4,6 +4,7 @@
 
 pub mod address;
 pub mod flood;
+pub mod fragment;
 pub mod link;
 pub mod loopback;
 pub mod many;
@@ -11,6 +12,7 @@ pub mod netns;
 pub mod nfqueue;
 pub mod packet;
 pub mod peer;
+pub mod raw;
 pub mod route;
 pub mod socket;
 pub mod tcp;

@@ -70,12 +70,18 @@ impl Queue {
     /// Has all that it holds go on. Returns how many packets that were.
     pub fn release(&mut self) -> Result<usize> {
         let count = self.held()?;
-        for id in self.held.drain(..) {
+        self.release_first(count)?;
+        Ok(count)
+    }
+
+    /// Has so many go on that it knows to hold, those that came first.
+    pub fn release_first(&mut self, count: usize) -> Result<()> {
+        for id in self.held.drain(..count) {
             let verdict = [ACCEPT.to_be_bytes(), id.to_be_bytes()].concat();
             let mut request = Request::netfilter(SUBSYSTEM, VERDICT, 0, self.number);
             request.attributes = Attributes::default().put(NFQA_VERDICT_HDR, &verdict);
             self.netlink.tell(request)?;
         }
-        Ok(count)
+        Ok(())
     }
 }

@@ -6,7 +6,7 @@ use std::net::{IpAddr, SocketAddr};
 
 use anyhow::{bail, Result};
 use etherparse::{
-    IpHeaders, IpNumber, Ipv4Header, Ipv6FlowLabel, Ipv6Header, NetHeaders, PacketBuilder,
+    IpHeaders, IpNumber, IpSlice, Ipv4Header, Ipv6FlowLabel, Ipv6Header, NetHeaders, PacketBuilder,
     PacketBuilderStep, PacketHeaders, TransportHeader,
 };
 
@@ -88,6 +88,22 @@ impl Segment {
         tcp.write(&mut bytes, data)?;
         Ok(bytes)
     }
+}
+
+/// The same packet with so few hops left that a router's conntrack sees it, and nobody behind that.
+pub fn without_hops(mut packet: Vec<u8>) -> Result<Vec<u8>> {
+    const HOP_LIMIT: usize = 7;
+    match IpSlice::from_slice(&packet)? {
+        IpSlice::Ipv4(ip) => {
+            let mut header = ip.header().to_header();
+            header.time_to_live = 1;
+            header.header_checksum = header.calc_header_checksum();
+            let bytes = header.to_bytes();
+            packet[..bytes.len()].copy_from_slice(&bytes);
+        }
+        IpSlice::Ipv6(_) => packet[HOP_LIMIT] = 1,
+    }
+    Ok(packet)
 }
 
 pub fn datagram(from: SocketAddr, to: SocketAddr) -> Result<Vec<u8>> {

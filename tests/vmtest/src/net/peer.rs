@@ -49,6 +49,12 @@ impl Peer {
         self.syn_again()
     }
 
+    /// The same with data, which the server does not take before its answer is acknowledged.
+    pub fn syn_with_data(&mut self, data: &[u8]) -> Result<Vec<u8>> {
+        self.syn()?;
+        self.segment(Flags::SYN, self.first).with_data(data)
+    }
+
     /// The same SYN once more.
     pub fn syn_again(&self) -> Result<Vec<u8>> {
         self.segment(Flags::SYN, self.first).bytes()
@@ -101,6 +107,15 @@ impl Peer {
             flags,
             sequence,
             acknowledgment: self.next,
+        }
+    }
+
+    /// The same connection as if the server had begun it.
+    pub fn reversed(self) -> Self {
+        Self {
+            from: self.to,
+            to: self.from,
+            ..self
         }
     }
 

@@ -55,6 +55,37 @@ impl Site {
         Ok(self.observe("let in, answering of these, answering in all", outcome))
     }
 
+    /// Sends data of a client. Returns whether the server takes it. If not, the client will send it
+    /// again.
+    pub fn takes_data(&self, peer: &mut Peer) -> Result<bool> {
+        let before = *peer;
+        self.send(&peer.data(b"data")?)?;
+        let heard = self.hear()?;
+        let taken = heard
+            .iter()
+            .any(|(segment, _)| segment.to == peer.from && segment.acknowledgment == peer.next);
+        if !taken {
+            *peer = before;
+        }
+        Ok(taken)
+    }
+
+    /// The same for each of these. Returns how many it takes data of.
+    pub fn count_data_taken(&self, peers: &mut [Peer]) -> Result<usize> {
+        let mut taken = 0;
+        for peer in peers {
+            taken += usize::from(self.takes_data(peer)?);
+        }
+        Ok(taken)
+    }
+
+    /// How many of these answer, among all that do.
+    pub fn count_alive(&mut self, peers: &[Peer]) -> Result<Observed<usize>> {
+        let alive = self.alive()?;
+        let of_these = peers.iter().filter(|peer| alive.contains(&peer.from));
+        Ok(self.observe("those let in that answer", of_these.count()))
+    }
+
     /// Whether the server waits for the last ACK of some connection.
     pub fn has_last_ack(&self) -> Result<bool> {
         let has = || {

@@ -7,7 +7,7 @@ use anyhow::Result;
 use super::each;
 use super::site::{Place, Site, LIMIT};
 use crate::difference::Difference::EndNotBelieved;
-use crate::net::packet::{Flags, Segment};
+use crate::net::packet::Flags;
 use crate::net::peer::Peer;
 use crate::registry::Registry;
 use crate::rules::{limit, Limit, Target};
@@ -104,20 +104,13 @@ fn go_on_in_turn(site: &mut Site, end: End) -> Result<()> {
     let admitted = site.admit_new(LIMIT)?;
     let mut taken = 0;
     for peer in &mut ended {
-        site.send(&peer.data(b"data")?)?;
-        let takes = |(segment, _): &(Segment, usize)| {
-            segment.to == peer.from && segment.acknowledgment == peer.next
-        };
-        taken += usize::from(site.hear()?.iter().any(takes));
+        taken += usize::from(site.takes_data(peer)?);
         site.send(&peer.signed(Flags::RST)?)?;
         site.settle()?;
     }
     site.observe("those whose data the server takes", taken)
         .differs(0, ENDED, EndNotBelieved)?;
-    let alive = site.alive()?;
-    let of_admitted = admitted.iter().filter(|peer| alive.contains(&peer.from));
-    site.observe("those let in that answer", of_admitted.count())
-        .is(LIMIT)
+    site.count_alive(&admitted)?.is(LIMIT)
 }
 
 /// A rule with `--syn` does not see them go on. No rule can count what it does not see.

@@ -5,12 +5,19 @@
 
 mod burst;
 mod colluder;
+mod deleted;
+mod dnat;
+mod fragments;
 mod freeze;
 mod icmp;
 mod judge;
 mod late;
 mod mixed;
+mod output;
 mod queue;
+mod queue_mask;
+mod reset_each;
+mod reversed;
 mod revive;
 mod server;
 pub mod site;
@@ -34,12 +41,19 @@ pub fn register(registry: &mut Registry) {
     synflag::register(registry);
     time_wait::register(registry);
     mixed::register(registry);
+    reset_each::register(registry);
+    reversed::register(registry);
     icmp::register(registry);
     colluder::register(registry);
     queue::register(registry);
+    queue_mask::register(registry);
     synproxy::register(registry);
     late::register(registry);
     untracked::register(registry);
+    deleted::register(registry);
+    dnat::register(registry);
+    fragments::register(registry);
+    output::register(registry);
 }
 
 /// One way, under each family and front end.

@@ -21,6 +21,8 @@ use crate::rules::{limit, Limit, Ruleset, Target};
 const RULE: Limit = limit(LIMIT as u32).target(Target::Drop);
 /// How many times as many as the limit come while packets are held.
 const WAVES: usize = 4;
+/// These are more than a rule remembers as lost.
+const MANY_WAVES: usize = 20;
 const HELD_FOR: Duration = Duration::from_millis(500);
 
 pub fn register(registry: &mut Registry) {
@@ -32,20 +34,25 @@ pub fn register(registry: &mut Registry) {
     });
     // The ACKs of those that have come after all, and whose places others have, are refused.
     each(registry, "nfqueue/while_held", Place::Input, |site| {
-        let outcome = while_held(site, RULE)?;
+        let outcome = while_held(site, RULE, WAVES)?;
         outcome.differs([LIMIT; 3], [WAVES * LIMIT; 3], HeldForgotten)
+    });
+    // The rule has forgotten most of them when they come.
+    each(registry, "nfqueue/many", Place::Input, |site| {
+        let outcome = while_held(site, RULE, MANY_WAVES)?;
+        outcome.differs([LIMIT; 3], [MANY_WAVES * LIMIT; 3], HeldForgotten)
     });
     // Where only SYNs come to the rule, nothing is left to refuse. No rule knows whether a packet was
     // dropped behind it or is held there.
     each(registry, "nfqueue/while_held_syn", Place::Input, |site| {
-        while_held(site, RULE.syn())?.is([WAVES * LIMIT; 3])
+        while_held(site, RULE.syn(), WAVES)?.is([WAVES * LIMIT; 3])
     });
 }
 
-/// More come while the first are held.
-fn while_held(site: &mut Site, rule: Limit) -> Result<Observed<[usize; 3]>> {
+/// So many times as many as the limit come while the first are held.
+fn while_held(site: &mut Site, rule: Limit, waves: usize) -> Result<Observed<[usize; 3]>> {
     set_up(site, rule)?;
-    let mut peers: Vec<Peer> = (0..WAVES * LIMIT).map(|_| site.peer()).collect();
+    let mut peers: Vec<Peer> = (0..waves * LIMIT).map(|_| site.peer()).collect();
     for wave in peers.chunks_mut(LIMIT) {
         for peer in wave {
             site.send(&peer.syn()?)?;

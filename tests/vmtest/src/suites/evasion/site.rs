@@ -15,6 +15,7 @@ use crate::net::netns::Netns;
 use crate::net::nfqueue::Queue;
 use crate::net::packet::{Flags, Packet, Segment};
 use crate::net::peer::Peer;
+use crate::net::raw::Raw;
 use crate::net::route;
 use crate::net::tun::Tun;
 use crate::rules::{Chain, Iptables, Limit, Ruleset};
@@ -31,6 +32,8 @@ pub enum Place {
     Input,
     /// On a router, the server being a hop away.
     Forward,
+    /// The same, with the clients on the router. What comes for them goes out on its other side.
+    Output,
 }
 
 pub struct Site {
@@ -67,7 +70,7 @@ impl Site {
         };
         let (wire, server, far) = match place {
             Place::Input => (Wire::Direct(outside), listen()?, None),
-            Place::Forward => {
+            Place::Forward | Place::Output => {
                 link::forward(family)?;
                 let inside = Tun::new("tun1")?;
                 route::set_up("tun1")?;
@@ -83,6 +86,10 @@ impl Site {
                     outside,
                     inside,
                     server: tun,
+                    here: match place {
+                        Place::Output => Some(Raw::new(family)?),
+                        Place::Input | Place::Forward => None,
+                    },
                 };
                 (wire, server, Some(far))
             }
@@ -107,6 +114,7 @@ impl Site {
         match self.place {
             Place::Input => Chain::Input,
             Place::Forward => Chain::Forward,
+            Place::Output => Chain::Output,
         }
     }
 

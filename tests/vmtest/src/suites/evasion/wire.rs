@@ -7,6 +7,7 @@ use std::time::Duration;
 use anyhow::Result;
 
 use crate::net::packet::Packet;
+use crate::net::raw::Raw;
 use crate::net::tun::Tun;
 
 pub enum Wire {
@@ -17,6 +18,8 @@ pub enum Wire {
         outside: Tun,
         inside: Tun,
         server: Tun,
+        /// Where the clients are programs on the router, what they send by.
+        here: Option<Raw>,
     },
 }
 
@@ -25,6 +28,9 @@ impl Wire {
     /// further.
     pub fn send(&self, packet: &[u8]) -> Result<()> {
         match self {
+            Wire::Routed {
+                here: Some(here), ..
+            } => here.send(packet),
             Wire::Direct(tun) | Wire::Routed { outside: tun, .. } => tun.send(packet),
         }
     }
