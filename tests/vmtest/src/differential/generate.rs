@@ -552,6 +552,16 @@ impl Author {
             stray: true,
         }));
         self.events.insert(Event::StrayPacket);
+        if self.one_in(2) {
+            // Both sides know of it.
+            for _ in 0..2 {
+                self.send(connection, Side::Server, self.later_answer());
+                let kind = self.later_packet();
+                self.send(connection, Side::Client, kind);
+            }
+            self.stages[connection] = Stage::Open;
+            self.events.insert(Event::PickedUp);
+        }
     }
 
     /// The tuple of a connection, in the other zone.

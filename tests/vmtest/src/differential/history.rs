@@ -149,10 +149,11 @@ pub enum Event {
     AgainAfterResetByServer,
     AgainAfterAll,
     StrayPacket,
+    PickedUp,
 }
 
 impl Event {
-    pub const ALL: [Event; 23] = [
+    pub const ALL: [Event; 24] = [
         Event::Open,
         Event::HalfOpen,
         Event::OlderThanRule,
@@ -176,6 +177,7 @@ impl Event {
         Event::AgainAfterResetByServer,
         Event::AgainAfterAll,
         Event::StrayPacket,
+        Event::PickedUp,
     ];
 }
 
