@@ -108,33 +108,44 @@ proptest! {
     }
 }
 
-/// A packet from outside, which the rule refuses over the limit.
-fn packet(connection: ConnectionId, thread: ThreadId) -> Event {
-    let rules = Rules {
-        refuse: true,
-        drop: false,
-    };
+const REFUSE: Rules = Rules {
+    refuse: true,
+    drop: false,
+};
+const ONLY_COUNT: Rules = Rules {
+    refuse: false,
+    drop: false,
+};
+
+/// A packet from outside.
+fn sent(connection: ConnectionId, thread: ThreadId, rules: Rules, segment: Segment) -> Event {
     Event::Packet {
         key: 0,
         connection,
         thread,
         rules,
-        segment: Segment::Syn,
+        segment,
         raw: false,
     }
 }
 
+/// A first packet, which the rule refuses over the limit.
+fn packet(connection: ConnectionId, thread: ThreadId) -> Event {
+    sent(connection, thread, REFUSE, Segment::Syn)
+}
+
+/// A later one.
+fn later(connection: ConnectionId, segment: Segment) -> Event {
+    sent(connection, 0, REFUSE, segment)
+}
+
 /// One that conntrack has confirmed, and that is let through in any case.
 fn loopback(connection: ConnectionId) -> Event {
-    let rules = Rules {
-        refuse: false,
-        drop: false,
-    };
     Event::Loopback {
         key: 0,
         connection,
         thread: 0,
-        rules,
+        rules: ONLY_COUNT,
     }
 }
 
@@ -227,22 +238,6 @@ fn handled_together() {
     run_events(1, 1, events.collect());
 }
 
-/// A packet of a client that conntrack has looked at.
-fn later(connection: ConnectionId, segment: Segment) -> Event {
-    let rules = Rules {
-        refuse: true,
-        drop: false,
-    };
-    Event::Packet {
-        key: 0,
-        connection,
-        thread: 0,
-        rules,
-        segment,
-        raw: false,
-    }
-}
-
 /// Both sides have closed a connection, and its client goes on: that counts for two seconds. The very
 /// packet that closes it does not.
 #[test]
@@ -285,18 +280,7 @@ fn let_through_alone() {
         connection: 1,
         thread: 0,
     };
-    let rules = Rules {
-        refuse: false,
-        drop: false,
-    };
-    let attempt = Event::Packet {
-        key: 0,
-        connection: 0,
-        thread: 0,
-        rules,
-        segment: Segment::Syn,
-        raw: false,
-    };
+    let attempt = sent(0, 0, ONLY_COUNT, Segment::Syn);
     run_events(0, 1, vec![attempt, older, older]);
 }
 
